@@ -1,0 +1,115 @@
+// From one request to one answer: the operation, the virtual host, the verdict within the deadline, the log line.
+
+import type { Codec, Reply } from './extauth/codec.ts';
+import type { Command } from './extauth/command.ts';
+import type { Answer } from './extauth/session.ts';
+import type { Hosts } from './host.ts';
+import { judgeLogin } from './judge.ts';
+import { type Log, printable } from './log.ts';
+import { refused, Secret, unavailable, type Verdict } from './verdict.ts';
+
+/** What is in force now; replaced as a whole when the configuration changes. */
+export interface Service {
+  readonly hosts: Hosts;
+  readonly setpassReply: 'auto' | 'error' | 'false';
+  /** Milliseconds from the first byte of a request to its answer. */
+  readonly deadline: number;
+}
+
+export interface AnswerOptions {
+  /** `undefined` as long as there has been no usable configuration. */
+  readonly service: () => Service | undefined;
+  readonly log: Log;
+  /** Milliseconds of a monotonic clock, the one that `arrivedAt` is of. */
+  readonly now: () => number;
+}
+
+interface Context {
+  readonly command: Command | undefined;
+  readonly arrivedAt: number;
+  readonly format: Codec['format'];
+}
+
+export type Counts = Readonly<Record<string, number>>;
+
+/** Answers requests, and counts them by operation and answer. */
+export function createAnswer({ service, log, now }: AnswerOptions): { answer: Answer; counts: () => Counts } {
+  const counts: Record<string, number> = {};
+  const run = Math.floor(Math.random() * 0x1000000)
+    .toString(16)
+    .padStart(6, '0');
+  let serial = 0;
+
+  const answer: Answer = (command, { arrivedAt, format }) => {
+    const context = { command, arrivedAt, format };
+    if (command === undefined) return conclude(context, refused('malformed'), 'no');
+    const current = service();
+    if (current === undefined) {
+      const verdict = unavailable('not_configured', 'there is no usable configuration');
+      // Whoever cannot know whether a user exists says yes: a no would bounce messages to people who are there.
+      return conclude(context, verdict, command.op === 'isuser' ? 'yes' : 'no');
+    }
+    const host = current.hosts.find(command.host);
+    switch (command.op) {
+      case 'auth': {
+        if (host === undefined) return conclude(context, unknownHost(command.host), 'no');
+        const { user, host: name, secret = '' } = command;
+        const credentials = { localpart: user, host: name, secret: new Secret(secret) };
+        const deadlineAt = arrivedAt + current.deadline;
+        return judgeLogin(host.authenticate, credentials, { deadlineAt, now, onInternalError }).then(
+          (verdict) => conclude(context, verdict, verdict.outcome === 'accepted' ? 'yes' : 'no'),
+        );
+      }
+      case 'isuser':
+        if (host === undefined) return conclude(context, unknownHost(command.host), 'no');
+        return host.settings.user_exists
+          ? conclude(context, 'exists', 'yes')
+          : conclude(context, 'unknown', 'no');
+      case 'setpass':
+        // ejabberd takes a plain 0 for success and tells the user so; an answer that is neither makes it fail.
+        return conclude(context, refused('unsupported'), current.setpassReply === 'false' ? 'no' : 'error');
+      case 'tryregister':
+      case 'removeuser':
+      case 'removeuser3':
+      case 'certauth':
+        return conclude(context, refused('unsupported'), 'no');
+    }
+  };
+
+  function onInternalError(name: string, where: string | undefined): void {
+    log.seldom(`internal ${where}`, 'error', 'internal_error', { name, where });
+  }
+
+  function conclude(context: Context, verdict: Verdict | 'exists' | 'unknown', reply: Reply): Reply {
+    const { command, arrivedAt } = context;
+    const op = command?.op ?? 'malformed';
+    const key = `${op}_${reply}`;
+    counts[key] = (counts[key] ?? 0) + 1;
+    const told = typeof verdict === 'string' ? { outcome: verdict } : verdict;
+    log.write(levelOf(told), 'request', {
+      op,
+      host: command && printable(command.host),
+      user: command && log.user(command.user, command.host),
+      verdict: told.outcome,
+      reason: 'reason' in told ? told.reason : undefined,
+      method: 'method' in told ? told.method : undefined,
+      cache: 'off',
+      ms: Math.round((now() - arrivedAt) * 10) / 10,
+      id: `${run}-${++serial}`,
+      detail: 'detail' in told ? told.detail : undefined,
+    });
+    return reply;
+  }
+
+  return { answer, counts: () => counts };
+}
+
+function levelOf(told: { outcome: string; reason?: string }): 'info' | 'warn' | 'error' {
+  if (told.outcome !== 'unavailable') return 'info';
+  // The operator's to mend: no user and no waiting will do it.
+  return told.reason === 'client_refused' || told.reason === 'not_configured' ? 'error' : 'warn';
+}
+
+function unknownHost(host: string): Verdict {
+  return refused('unknown_host', `${printable(host)} is not listed under hosts`);
+}

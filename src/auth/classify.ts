@@ -1,0 +1,53 @@
+// Password or token? Decided by shape and settings before anything goes over the network: a token must never end in
+// the log of a token endpoint, nor a password in that of a resource server.
+
+import { isB64Token } from '../oauth/provider.ts';
+import { type Refused, refused, type Secret } from '../verdict.ts';
+import { type Jwt, looksLikeJwt, MAX_TOKEN, readJwt } from './jwt.ts';
+
+export interface ClassifySettings {
+  readonly credential: 'auto' | 'token' | 'password';
+  readonly token_prefix?: string | undefined;
+  readonly passwords: boolean;
+}
+
+export type Classified =
+  | { readonly kind: 'password'; readonly secret: Secret }
+  /** `jwt`: its unverified content, when the token is one. */
+  | { readonly kind: 'token'; readonly token: string; readonly jwt: Jwt | undefined };
+
+export function classify(secret: Secret, settings: ClassifySettings): Classified | Refused {
+  const { credential, token_prefix, passwords } = settings;
+  const text = secret.reveal();
+  const prefixed = token_prefix !== undefined && text.startsWith(token_prefix);
+  const token = prefixed ? text.slice(token_prefix.length) : text;
+  const shape = looksLikeJwt(token);
+
+  if (prefixed || shape !== undefined || credential === 'token') {
+    if (credential === 'password') {
+      return refused('token_disabled', 'the secret is a token, and credential is password');
+    }
+    return readToken(token, shape);
+  }
+  if (!passwords) {
+    return refused(
+      'password_disabled',
+      'the secret is no JWT and resource_owner_password is off; for opaque access tokens set credential: token',
+    );
+  }
+  return { kind: 'password', secret };
+}
+
+function readToken(token: string, shape: ReturnType<typeof looksLikeJwt>): Classified | Refused {
+  if (token.length > MAX_TOKEN)
+    return refused('malformed_token', `the token is longer than ${MAX_TOKEN} bytes`);
+  if (!isB64Token(token))
+    return refused('malformed_token', 'the token has characters that no bearer token has');
+  if (shape === 'encrypted')
+    return refused('malformed_token', 'the token is encrypted: nobody here can read it');
+  if (shape === undefined) return { kind: 'token', token, jwt: undefined };
+  const jwt = readJwt(token);
+  if (jwt === undefined)
+    return refused('malformed_token', 'the token has a part that is no JSON object, or a name twice');
+  return { kind: 'token', token, jwt };
+}

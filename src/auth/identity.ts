@@ -1,0 +1,109 @@
+// From the provider's claims to the localpart. The name the user typed is never believed: what the provider calls the
+// user, mapped, escaped and prepared as an XMPP server would do it, must be the localpart that asked.
+import { type JsonObject, member } from '../oauth/json.ts';
+import { type Refused, refused } from '../verdict.ts';
+import { toLocalpart, toProviderName } from '../xmpp/localpart.ts';
+import { isServiceAccount } from './claims.ts';
+
+export interface IdentityRules {
+  readonly client_id?: string | undefined;
+  readonly username_field: readonly string[];
+  readonly username_mapping: '' | 'split';
+  readonly username_domains?: readonly string[] | undefined;
+  readonly sasl_username_mapping: '' | 'join';
+  readonly username_case: 'exact' | 'ascii' | 'nodeprep';
+  readonly jid_escape: 'xep0106' | 'prosody-0.11';
+  readonly require_email_verified: boolean;
+}
+
+/** What the provider is asked for when this localpart logs in with a password. */
+export function providerUsername(localpart: string, host: string, rules: IdentityRules): string {
+  const name = toProviderName(localpart, rules);
+  return rules.sasl_username_mapping === 'join' ? `${name}@${host}` : name;
+}
+
+/** `undefined` when the claims are those of `localpart` at `host`. Pure. */
+export function judgeIdentity(
+  claims: JsonObject,
+  { localpart, host }: { localpart: string; host: string },
+  rules: IdentityRules,
+): Refused | undefined {
+  const sub = member(claims, 'sub');
+  if (sub !== undefined && typeof sub !== 'string') {
+    return refused('username_invalid', "the provider's sub is not text");
+  }
+  if ((sub !== undefined && sub === rules.client_id) || isServiceAccount(claims)) {
+    return refused('not_a_user', "the token is a client's own, not a user's");
+  }
+
+  const found = firstPresent(claims, rules.username_field);
+  if (found === undefined) {
+    const known = Object.keys(claims)
+      .filter((name) => /^[\w:./-]{1,64}$/.test(name))
+      .slice(0, 20);
+    return refused(
+      'username_missing',
+      `the provider named no ${rules.username_field.join(' or ')}, only ${known.join(', ') || 'nothing'}: check username_field, and scope`,
+    );
+  }
+  const { field, value } = found;
+  if (typeof value !== 'string' || value === '')
+    return refused('username_invalid', `the provider's ${field} is not text`);
+
+  const verified = member(claims, 'email_verified');
+  if (
+    /(?:^|\.)email$/.test(field) &&
+    rules.require_email_verified &&
+    verified !== true &&
+    verified !== 'true'
+  ) {
+    return refused(
+      'email_not_verified',
+      'the name is an e-mail address that the provider has not verified (require_email_verified)',
+    );
+  }
+
+  let name = value;
+  if (rules.username_mapping === 'split') {
+    const at = value.lastIndexOf('@');
+    const domains = (rules.username_domains ?? [host]).map((domain) => domain.toLowerCase());
+    if (at <= 0 || !domains.includes(value.slice(at + 1).toLowerCase())) {
+      return refused(
+        'domain_not_allowed',
+        `the provider's ${field} is not a name at ${domains.join(' or ')} (username_domains)`,
+      );
+    }
+    name = value.slice(0, at);
+  }
+  const prepared = toLocalpart(name, rules);
+  if (prepared === undefined) {
+    return refused(
+      'username_invalid',
+      `the provider's ${field} cannot be a localpart (username_case, jid_escape)`,
+    );
+  }
+  return prepared === localpart
+    ? undefined
+    : refused('user_mismatch', "the secret is good, but it is another user's");
+}
+
+/** The first of the fields that the claims have. A field is a claim's name or, failing that, a dotted path. */
+function firstPresent(
+  claims: JsonObject,
+  fields: readonly string[],
+): { field: string; value: unknown } | undefined {
+  for (const field of fields) {
+    const value = member(claims, field) ?? walk(claims, field.split('.'));
+    if (value !== undefined && value !== null) return { field, value };
+  }
+  return undefined;
+}
+
+function walk(claims: JsonObject, path: readonly string[]): unknown {
+  let value: unknown = claims;
+  for (const name of path) {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
+    value = member(value as JsonObject, name);
+  }
+  return value;
+}

@@ -1,0 +1,3 @@
+// What a login needs and nothing before it does: one chunk, loaded once.
+export { createProvider } from '../oauth/provider.ts';
+export { createAuthenticate } from './authenticate.ts';

@@ -1,0 +1,273 @@
+// From `unknown` to settings: aliases, inheritance, types, contradictions. Pure: no files, no environment.
+import leven from 'leven';
+import * as v from 'valibot';
+import { type Problem, pathOf } from './problems.ts';
+import {
+  type HostOptions,
+  hostOptions,
+  hostSchema,
+  type ProcessOptions,
+  processOptions,
+  processSchema,
+} from './schema.ts';
+
+/** The settings of one virtual host (or the pattern or default that stands for it), before its secrets are read. */
+export interface Draft {
+  readonly options: HostOptions;
+  /** Where it stands in the file: `''` at the top, else the key below `hosts`. */
+  readonly pattern: string;
+}
+
+export interface Parsed {
+  readonly process: ProcessOptions;
+  /** Without `hosts`, one draft for every virtual host, with the pattern `''`. */
+  readonly drafts: readonly Draft[];
+  readonly problems: readonly Problem[];
+  readonly warnings: readonly Problem[];
+}
+
+type Raw = Record<string, unknown>;
+
+const ALIAS = 'oauth_external_';
+
+export function parseConfig(raw: unknown): Parsed {
+  const problems: Problem[] = [];
+  const warnings: Problem[] = [];
+  if (!isRecord(raw)) {
+    problems.push({ path: '', message: 'must be a mapping of options to values' });
+  }
+  const top = withoutAliases(isRecord(raw) ? raw : {}, [], problems);
+  const { hosts, ...options } = top;
+  const defaults: Raw = Object.create(null);
+  const own: Raw = Object.create(null);
+  for (const [key, value] of Object.entries(options)) {
+    (Object.hasOwn(processOptions, key) ? own : defaults)[key] = value;
+  }
+  const process = v.safeParse(processSchema, own);
+  report(process.issues, [], problems);
+  reportTypes(defaults, [], problems, { alsoKnown: [...Object.keys(processOptions), 'hosts'] });
+
+  const drafts: Draft[] = [];
+  if (hosts === undefined) {
+    addDraft('', defaults, []);
+  } else if (!isRecord(hosts) || Object.keys(hosts).length === 0) {
+    problems.push({ path: 'hosts', message: 'must be a mapping of virtual hosts to their options' });
+  } else {
+    for (const [name, value] of Object.entries(hosts)) {
+      const path = ['hosts', name];
+      if (value !== null && !isRecord(value)) {
+        problems.push({ path: pathOf(...path), message: 'must be a mapping of options to values' });
+        continue;
+      }
+      if (!/^(?:\*\.)?[^*\s/@]+$/.test(name)) {
+        problems.push({ path: pathOf(...path), message: 'must be a virtual host, or *. and a domain' });
+      }
+      const override = withoutAliases(value ?? {}, path, problems);
+      reportTypes(override, path, problems, {});
+      addDraft(name, inherit(defaults, override), path);
+    }
+  }
+  return {
+    process: process.success ? process.output : v.parse(processSchema, {}),
+    drafts,
+    problems,
+    warnings,
+  };
+
+  function addDraft(pattern: string, merged: Raw, path: string[]): void {
+    const parsed = v.safeParse(hostSchema, merged);
+    // What is wrong with a single value has been reported where it stands.
+    if (!parsed.success) return;
+    const at = (key: string): string => pathOf(...path, key);
+    contradictions(parsed.output, at, problems);
+    cautions(parsed.output, at, warnings);
+    drafts.push({ pattern: pattern.toLowerCase(), options: parsed.output });
+  }
+}
+
+/** Host options replace the defaults key by key; `http` does so inside, too. */
+function inherit(defaults: Raw, override: Raw): Raw {
+  const merged: Raw = { ...defaults, ...override };
+  if (isRecord(defaults.http) && isRecord(override.http))
+    merged.http = { ...defaults.http, ...override.http };
+  // Saying the secret in one way takes back the other way, said above.
+  if (override.client_secret !== undefined) delete merged.client_secret_file;
+  if (override.client_secret_file !== undefined) delete merged.client_secret;
+  if (override.client_secret !== undefined && override.client_secret_file !== undefined) {
+    merged.client_secret_file = override.client_secret_file;
+    merged.client_secret = override.client_secret;
+  }
+  return merged;
+}
+
+function withoutAliases(raw: Raw, path: readonly string[], problems: Problem[]): Raw {
+  // No prototype: a key named __proto__ is an unknown option like any other.
+  const plain: Raw = Object.create(null);
+  for (const [key, value] of Object.entries(raw)) {
+    const name = key.startsWith(ALIAS) ? key.slice(ALIAS.length) : key;
+    if (name !== key && Object.hasOwn(raw, name)) {
+      problems.push({ path: pathOf(...path, key), message: `is also given as ${name}: keep one of the two` });
+    }
+    plain[name] = value;
+  }
+  return plain;
+}
+
+/** Reports wrong types and unknown keys of options that need not be complete. */
+function reportTypes(
+  raw: Raw,
+  path: readonly string[],
+  problems: Problem[],
+  { alsoKnown = [] as string[] },
+): void {
+  for (const key of Object.keys(raw)) {
+    if (!Object.hasOwn(hostOptions, key)) {
+      const whole = Object.hasOwn(processOptions, key);
+      problems.push({
+        path: pathOf(...path, key),
+        message: whole
+          ? 'holds for the whole process: put it at the top level'
+          : unknownOption(key, [...Object.keys(hostOptions), ...alsoKnown]),
+      });
+      continue;
+    }
+    const schema = hostOptions[key as keyof typeof hostOptions];
+    report(v.safeParse(schema, raw[key]).issues, [...path, key], problems);
+  }
+}
+
+function report(
+  issues: readonly v.BaseIssue<unknown>[] | undefined,
+  path: readonly string[],
+  problems: Problem[],
+): void {
+  for (const issue of issues ?? []) {
+    const inner = (issue.path ?? []).map((item) => ('key' in item ? item.key : ''));
+    const unknownKey = issue.type === 'strict_object' && issue.expected === 'never';
+    const known = unknownKey ? knownKeys([...path, ...inner].map(String)) : [];
+    problems.push({
+      path: pathOf(...path, ...inner),
+      message: unknownKey
+        ? unknownOption(String(inner.at(-1)), known)
+        : issue.type === 'strict_object'
+          ? 'must be a mapping of options to values'
+          : issue.message,
+    });
+  }
+}
+
+/** The options that may stand where an unknown one stood: inside `http` or `log`. */
+function knownKeys(path: readonly string[]): string[] {
+  const group = path.at(-2);
+  if (group === 'log') return Object.keys(processOptions.log.wrapped.entries);
+  return Object.keys(hostOptions.http.wrapped.entries);
+}
+
+function unknownOption(key: string, known: readonly string[]): string {
+  const near = known
+    .map((name) => ({ name, distance: leven(key.toLowerCase(), name) }))
+    .filter(({ name, distance }) => distance <= Math.max(2, name.length / 3))
+    .sort((a, b) => a.distance - b.distance)[0];
+  return near === undefined ? 'unknown option' : `unknown option; did you mean ${near.name}?`;
+}
+
+/** Settings that cannot work or must not. */
+function contradictions(options: HostOptions, at: (key: string) => string, problems: Problem[]): void {
+  const say = (key: string, message: string): void => void problems.push({ path: at(key), message });
+  const { issuer, discovery_url, validation_endpoint, token_endpoint } = options;
+  const passwords = allowsPasswords(options);
+
+  if (issuer === undefined && discovery_url === undefined && validation_endpoint === undefined) {
+    say(
+      'issuer',
+      'is missing: name the provider by issuer (its metadata gives the rest) or by validation_endpoint',
+    );
+  }
+  if (passwords && token_endpoint === undefined && issuer === undefined && discovery_url === undefined) {
+    say(
+      'token_endpoint',
+      'is missing: resource_owner_password needs it, or an issuer whose metadata names it',
+    );
+  }
+  if (options.credential === 'password' && !passwords) {
+    say('credential', 'is password, but resource_owner_password is off: nobody could log in');
+  }
+  if (options.client_secret !== undefined && options.client_secret_file !== undefined) {
+    say('client_secret', 'is given, and client_secret_file too: keep one of the two');
+  }
+  if (options.client_id === undefined) {
+    for (const key of ['client_secret', 'client_secret_file'] as const) {
+      if (options[key] !== undefined) say(key, 'is given without client_id');
+    }
+  }
+  if (
+    options.client_auth_method === 'none' &&
+    (options.client_secret ?? options.client_secret_file) !== undefined
+  ) {
+    say('client_auth_method', 'is none, but a client secret is given');
+  }
+  for (const key of [
+    'issuer',
+    'discovery_url',
+    'validation_endpoint',
+    'token_endpoint',
+    'revocation_endpoint',
+  ] as const) {
+    const value = options[key];
+    if (value !== undefined && !options.http.allow_http && isPlainHttp(value)) {
+      say(
+        key,
+        'must begin with https:// (http is for the loopback interface only; http.allow_http lifts that)',
+      );
+    }
+  }
+  if (issuer?.includes('?')) say('issuer', 'must not have a query (RFC 8414 section 2)');
+  if (options.username_mapping === '' && options.username_domains !== undefined) {
+    say('username_domains', 'has no effect without username_mapping: split');
+  }
+}
+
+/** Settings that work and are worth a word. */
+function cautions(options: HostOptions, at: (key: string) => string, warnings: Problem[]): void {
+  const say = (key: string, message: string): void => void warnings.push({ path: at(key), message });
+  if (options.http_settings !== undefined) say('http_settings', 'has no effect here: see http');
+  if (options.http.allow_http)
+    say('http.allow_http', 'passwords and tokens may cross the network in clear text');
+  if (
+    options.client_id === undefined &&
+    options.audience === undefined &&
+    options.accepted_clients === undefined
+  ) {
+    warnings.push({
+      path: at('audience'),
+      message:
+        'neither audience, accepted_clients nor client_id is set: a token made for any other website of this provider logs in here',
+      unsafe: true,
+    });
+  }
+  if (allowsPasswords(options)) {
+    say(
+      'resource_owner_password',
+      'weak: RFC 9700 section 2.4 advises against the password grant; tokens or app passwords are safer',
+    );
+  }
+}
+
+/** The password grant is switched on by the operator, never by what discovery found (RFC 9700 section 2.4). */
+export function allowsPasswords(options: HostOptions): boolean {
+  return options.resource_owner_password ?? options.token_endpoint !== undefined;
+}
+
+/** True for http:// anywhere but on this machine. */
+export function isPlainHttp(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  return protocol === 'http:' && !isLoopback(hostname);
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}
+
+export function isRecord(value: unknown): value is Raw {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
+}

@@ -1,0 +1,100 @@
+// Every option with its default and its meaning. The names follow mod_auth_oauth_external without `oauth_external_`.
+// The README's table of options is held to this file by a test.
+import * as v from 'valibot';
+import { absolutePath, count, duration, flag, text, texts, url, word } from './values.ts';
+
+const http = {
+  /** TCP and TLS handshake together. */
+  connect_timeout: v.optional(duration, '1500ms'),
+  /** One request, from sending it to the last byte of the answer. */
+  timeout: v.optional(duration, '3500ms'),
+  /** How often a request that is safe to repeat (never one with a password) is tried again when the connection failed. */
+  retries: v.optional(count(0, 3), 1),
+  /** PEM file with the certificate authorities to trust instead of the system's. */
+  ca_file: v.optional(absolutePath),
+  /** http:// or https:// proxy for all requests to the provider; variables such as HTTPS_PROXY are not looked at. */
+  proxy: v.optional(url),
+  /** Plain http beyond the loopback interface. Every password and token then crosses the network in clear text. */
+  allow_http: v.optional(flag, false),
+  /** A longer answer is an error. */
+  max_response_bytes: v.optional(count(1024, 16 * 1024 * 1024), 1024 * 1024),
+} as const;
+
+/** What can be said for every virtual host, and again, differently, for one. */
+export const hostOptions = {
+  // the provider
+  issuer: v.optional(url),
+  discovery_url: v.optional(url),
+  validation_endpoint: v.optional(url),
+  token_endpoint: v.optional(url),
+  revocation_endpoint: v.optional(url),
+  trusted_endpoint_hosts: v.optional(texts),
+  // our client there
+  client_id: v.optional(text),
+  client_secret: v.optional(text),
+  client_secret_file: v.optional(absolutePath),
+  client_auth_method: v.optional(word('post', 'basic', 'basic_raw', 'none'), 'post'),
+  scope: v.optional(v.string('must be text'), 'openid'),
+  // how a secret is read and judged
+  credential: v.optional(word('auto', 'token', 'password'), 'auto'),
+  token_prefix: v.optional(text),
+  resource_owner_password: v.optional(flag),
+  validation: v.optional(word('auto', 'userinfo'), 'auto'),
+  revoke_after_login: v.optional(flag, true),
+  // what a token must say
+  audience: v.optional(texts),
+  accepted_clients: v.optional(texts),
+  token_typ: v.optional(word('lax', 'at+jwt'), 'lax'),
+  clock_skew: v.optional(v.pipe(duration, v.maxValue(300_000, 'must not be more than 5m')), '30s'),
+  // who it is
+  username_field: v.optional(texts, 'preferred_username'),
+  username_mapping: v.optional(word('', 'split'), ''),
+  username_domains: v.optional(texts),
+  sasl_username_mapping: v.optional(word('', 'join'), ''),
+  username_case: v.optional(word('exact', 'ascii', 'nodeprep'), 'ascii'),
+  jid_escape: v.optional(word('xep0106', 'prosody-0.11'), 'xep0106'),
+  require_email_verified: v.optional(flag, true),
+  user_exists: v.optional(flag, true),
+  // the way there
+  http: v.optional(v.strictObject(http), {}),
+  /** Taken from mod_auth_oauth_external so that its configuration loads; without effect, which the log says. */
+  http_settings: v.optional(v.unknown()),
+} as const;
+
+/** What holds for the whole process. */
+export const processOptions = {
+  protocol: v.optional(word('auto', 'ejabberd', 'generic'), 'auto'),
+  setpass_reply: v.optional(
+    v.pipe(
+      v.union([v.literal(false), word('auto', 'error', 'false')], 'must be auto, error or false'),
+      v.transform((value) => (value === false ? 'false' : value)),
+    ),
+    'auto',
+  ),
+  /** From the first byte of a request to its answer. Default 4s on a terminal, 8s on a pipe. */
+  deadline: v.optional(
+    v.pipe(
+      duration,
+      v.minValue(100, 'must be at least 100ms'),
+      v.maxValue(29_000, 'must be less than 30s, when ejabberd gives up'),
+    ),
+  ),
+  log: v.optional(
+    v.strictObject({
+      level: v.optional(word('debug', 'info', 'warn', 'error', 'silent'), 'info'),
+      /** `stderr`, a file (reopened on SIGHUP), or `auto`: stderr unless that is Prosody's terminal. */
+      destination: v.optional(
+        v.union([word('auto', 'stderr'), absolutePath], 'must be auto, stderr or an absolute path'),
+        'auto',
+      ),
+      users: v.optional(word('plain', 'hashed'), 'plain'),
+    }),
+    {},
+  ),
+} as const;
+
+export const hostSchema = v.strictObject(hostOptions);
+export const processSchema = v.strictObject(processOptions);
+
+export type HostOptions = v.InferOutput<typeof hostSchema>;
+export type ProcessOptions = v.InferOutput<typeof processSchema>;

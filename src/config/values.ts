@@ -1,0 +1,61 @@
+// The small value types that configuration options are made of.
+import * as v from 'valibot';
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** `500ms`, `4s`, `5m`, `1h`; `0` needs no unit. Milliseconds come out. */
+export const duration = v.pipe(
+  v.union(
+    [v.literal(0), v.pipe(v.string(), v.regex(/^\d{1,9}(?:ms|s|m|h)$|^0$/))],
+    'must be a duration such as 500ms, 4s, 5m or 1h',
+  ),
+  v.transform((text): number => {
+    const [, count = '0', unit = 'ms'] = /^(\d+)(.*)$/.exec(String(text)) ?? [];
+    return Number(count) * (UNITS[unit || 'ms'] ?? 1);
+  }),
+);
+
+export const text = v.pipe(v.string('must be text (put it in quotes)'), v.minLength(1, 'must not be empty'));
+
+export const flag = v.boolean('must be true or false');
+
+/** One text or a list of them; a list comes out. */
+export const texts = v.pipe(
+  v.union([text, v.pipe(v.array(text), v.minLength(1))], 'must be text or a list of texts'),
+  v.transform((value): readonly string[] => (typeof value === 'string' ? [value] : value)),
+);
+
+export const url = v.pipe(
+  text,
+  v.check((value) => {
+    const parsed = URL.canParse(value) ? new URL(value) : undefined;
+    return parsed?.protocol === 'https:' || parsed?.protocol === 'http:';
+  }, 'must be a URL that begins with https://'),
+  v.check(
+    (value) => !URL.canParse(value) || new URL(value).username === '',
+    'must not hold a user name or password',
+  ),
+  v.check((value) => !value.includes('#'), 'must not have a fragment (#...)'),
+);
+
+export const absolutePath = v.pipe(
+  text,
+  v.check(
+    (value) => value.startsWith('/'),
+    'must be an absolute path: the working directory is not ours to choose',
+  ),
+);
+
+/** One of a few words. `false` and `true` of YAML count as the words. */
+export function word<const Words extends readonly [string, ...string[]]>(...words: Words) {
+  return v.picklist(
+    words,
+    `must be ${words.slice(0, -1).join(', ')}${words.length > 1 ? ' or ' : ''}${words.at(-1)}`,
+  );
+}
+
+/** Whole numbers within bounds. */
+export function count(least: number, most: number) {
+  const message = `must be a whole number from ${least} to ${most}`;
+  return v.pipe(v.number(message), v.integer(message), v.minValue(least, message), v.maxValue(most, message));
+}

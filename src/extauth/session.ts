@@ -1,0 +1,111 @@
+// One extauth conversation over a pipe or socket: bytes in, answers out, strictly one at a time and in order.
+// Serial on purpose: ejabberd sends the next request only after the answer to the last one.
+import { ByteQueue } from './byte-queue.ts';
+import { type Codec, createLines, detect, frames, type Reply } from './codec.ts';
+import { type Command, parseCommand } from './command.ts';
+
+/** Answers one request; `undefined` stands for bytes that are no request. Never throws, never rejects. */
+export type Answer = (
+  command: Command | undefined,
+  request: { readonly arrivedAt: number; readonly format: Codec['format'] },
+) => Reply | Promise<Reply>;
+
+export interface SessionOptions {
+  readonly answer: Answer;
+  readonly protocol: 'auto' | 'ejabberd' | 'generic';
+  readonly write: (bytes: Buffer) => void;
+  /** Stops and restarts the flow of input: a peer that pipelines must not fill the memory. */
+  readonly pause: () => void;
+  readonly resume: () => void;
+  /** Gives the stream up, without an answer. */
+  readonly close: () => void;
+  /** Milliseconds of a monotonic clock. */
+  readonly now: () => number;
+}
+
+export interface Session {
+  /** More input. The chunk is copied. */
+  feed(chunk: Uint8Array): void;
+  /** Resolves when everything that was read completely has been answered. */
+  idle(): Promise<void>;
+}
+
+/** Input that waits while one request is being judged; one frame is at most 64 KiB + 2. */
+const HIGH_WATER = 256 * 1024;
+
+/** ejabberd gives up, and closes the pipe, 30 s after it asked (extauth.erl, CALL_TIMEOUT): nobody waits for a later answer. */
+const SERVER_TIMEOUT = 30_000;
+
+/** A session that reads frames or lines, whichever the first bytes speak. */
+export function createSession(options: SessionOptions): Session {
+  const { answer, write, pause, resume, close, now } = options;
+  const queue = new ByteQueue();
+  let codec: Codec | undefined =
+    options.protocol === 'ejabberd' ? frames : options.protocol === 'generic' ? createLines() : undefined;
+  let busy = false;
+  let paused = false;
+  let closed = false;
+  let replies: Buffer[] = [];
+  let onIdle: (() => void)[] = [];
+
+  /** What could be answered at once leaves in one write, however many requests came in one read. */
+  function flush(): void {
+    if (replies.length === 0) return;
+    const bytes = replies.length === 1 && replies[0] !== undefined ? replies[0] : Buffer.concat(replies);
+    replies = [];
+    write(bytes);
+  }
+
+  function reply(spoken: Codec, reply: Reply, arrivedAt: number): void {
+    if (now() - arrivedAt > SERVER_TIMEOUT) {
+      closed = true;
+      close();
+    } else {
+      replies.push(spoken.replies[reply]);
+    }
+  }
+
+  function pump(): void {
+    codec ??= detect(queue);
+    while (codec !== undefined && !busy && !closed) {
+      const spoken = codec;
+      const { arrivedAt } = queue;
+      const request = spoken.next(queue);
+      if (request === undefined) break;
+      const command = request === 'oversize' ? undefined : parseCommand(request);
+      const answered = answer(command, { arrivedAt, format: spoken.format });
+      if (typeof answered === 'string') {
+        reply(spoken, answered, arrivedAt);
+        continue;
+      }
+      busy = true;
+      void answered.then((late) => {
+        busy = false;
+        reply(spoken, late, arrivedAt);
+        pump();
+      });
+    }
+    flush();
+    if (paused && queue.length < HIGH_WATER) {
+      paused = false;
+      resume();
+    }
+    if (!busy) {
+      for (const resolve of onIdle) resolve();
+      onIdle = [];
+    }
+  }
+
+  return {
+    feed(chunk) {
+      if (closed) return;
+      queue.push(chunk, now());
+      if (!paused && queue.length >= HIGH_WATER) {
+        paused = true;
+        pause();
+      }
+      if (!busy) pump();
+    },
+    idle: () => (busy ? new Promise((resolve) => onIdle.push(resolve)) : Promise.resolve()),
+  };
+}

@@ -1,0 +1,139 @@
+// The process's own stdin and stdout as the ends of a session, and what an inherited terminal needs.
+import { closeSync, fstatSync, readdirSync, readlinkSync, writeSync } from 'node:fs';
+import { Socket, type SocketConstructorOpts } from 'node:net';
+import { isatty, ReadStream } from 'node:tty';
+
+export interface Input {
+  pause(): void;
+  resume(): void;
+  destroy(): void;
+}
+
+export interface InputEvents {
+  /** One read. The bytes are good until the next one. */
+  onChunk(chunk: Uint8Array): void;
+  /** End of input, or an error that comes to the same. */
+  onEnd(): void;
+}
+
+export function isTerminal(fd: number): boolean {
+  return isatty(fd);
+}
+
+/** Reads `fd` for ever. A pipe or socket is read into one buffer that is used again and again: no stream in between. */
+export function openInput(fd: number, { onChunk, onEnd }: InputEvents): Input {
+  if (isTerminal(fd)) {
+    const terminal = new ReadStream(fd);
+    // The wrapper has done it already; whoever starts us without it has a shorter race instead of an endless one.
+    terminal.setRawMode(true);
+    return listen(terminal, onChunk, onEnd);
+  }
+  const status = fstatSync(fd);
+  if (status.isFIFO() || status.isSocket()) {
+    const buffer = Buffer.allocUnsafe(64 * 1024);
+    const onread = {
+      buffer,
+      callback(count: number): boolean {
+        onChunk(buffer.subarray(0, count));
+        return true;
+      },
+    };
+    // `onread` is documented for `net.connect` and works for every socket; the types know it only there.
+    const socket = new Socket({ fd, readable: true, writable: false, onread } as SocketConstructorOpts);
+    socket.on('end', onEnd).on('error', onEnd).on('close', onEnd);
+    socket.resume();
+    return socket;
+  }
+  // A file or /dev/null.
+  return listen(process.stdin, onChunk, onEnd);
+}
+
+function listen(
+  stream: NodeJS.ReadableStream & { destroy(): void },
+  onChunk: InputEvents['onChunk'],
+  onEnd: () => void,
+): Input {
+  stream.on('data', (chunk: Buffer) => onChunk(chunk));
+  stream.on('end', onEnd).on('error', onEnd).on('close', onEnd);
+  return stream;
+}
+
+/** How long to wait before trying again to write to a full pipe. */
+const FULL_PIPE_PAUSE = 2;
+
+/**
+ * Writes to `fd` at once; keeps the order when the pipe is full. `onBroken` is called when nobody reads any more.
+ */
+export function openOutput(
+  fd: number,
+  onBroken: () => void,
+): { write(bytes: Buffer): void; pending(): boolean } {
+  const waiting: Buffer[] = [];
+
+  function flush(): void {
+    for (let bytes = waiting[0]; bytes !== undefined; bytes = waiting[0]) {
+      const written = attempt(bytes);
+      if (written < bytes.length) {
+        waiting[0] = bytes.subarray(written);
+        setTimeout(flush, FULL_PIPE_PAUSE);
+        return;
+      }
+      waiting.shift();
+    }
+  }
+
+  function attempt(bytes: Buffer): number {
+    try {
+      return writeSync(fd, bytes);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return 0;
+      onBroken();
+      return bytes.length;
+    }
+  }
+
+  return {
+    write(bytes) {
+      waiting.push(bytes);
+      if (waiting.length === 1) flush();
+    },
+    pending: () => waiting.length > 0,
+  };
+}
+
+/**
+ * Closes what Prosody leaks into its child: listening sockets, log and pid files and, worst, the masters of the pseudo-
+ * terminals, our own among them, which would keep us from ever seeing that Prosody has gone. Told apart by what they
+ * are: Node itself holds none of these kinds when it has just started. POSIX sh can only close descriptors 3 to 9.
+ */
+export function closeInheritedDescriptors(): void {
+  let entries: string[];
+  try {
+    entries = readdirSync('/proc/self/fd');
+  } catch {
+    return;
+  }
+  for (const fd of entries.map(Number).filter((fd) => fd > 2)) {
+    try {
+      const target = readlinkSync(`/proc/self/fd/${fd}`);
+      const status = fstatSync(fd);
+      if (status.isSocket() || status.isFile() || target.startsWith('/dev/pt')) closeSync(fd);
+    } catch {
+      // Closed meanwhile: the listing itself was one of them.
+    }
+  }
+}
+
+/** How often a process on a terminal looks whether its parent is still there: SIGKILL tells nobody. */
+const PARENT_CHECK = 500;
+
+/** Calls back once when the process that started us has ended. */
+export function watchParent(onGone: () => void): void {
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    onGone();
+  }, PARENT_CHECK);
+  timer.unref();
+}

@@ -1,0 +1,201 @@
+// The log: JSON lines by pino, which is loaded when there is a first line to write. Nothing here may cost a login: lines
+// are written in the background, kept within bounds, and lost when there is nowhere to write them.
+import { fstatSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import type { Logger } from 'pino';
+
+export type Level = 'debug' | 'info' | 'warn' | 'error';
+
+export interface LogSettings {
+  readonly level: Level | 'silent';
+  /** `auto` and `stderr`, or an absolute path. */
+  readonly destination: string;
+  readonly users: 'plain' | 'hashed';
+}
+
+export type Fields = Readonly<Record<string, string | number | boolean | undefined>>;
+
+export interface Log {
+  write(level: Level, event: string, fields?: Fields): void;
+  /** The same, at most once a minute for the same key. */
+  seldom(key: string, level: Level, event: string, fields?: Fields): void;
+  configure(settings: LogSettings): void;
+  /** Opens the file again: logrotate has moved it. */
+  reopen(): void;
+  /** How a user's name is shown. */
+  user(name: string, host: string): string;
+  /** Writes out what is left. Never blocks on a reader who does not read. */
+  close(): Promise<void>;
+}
+
+/** Lines kept while pino is loading or a destination is slow; beyond that they are lost. */
+const MAX_WAITING = 1000;
+const MAX_BUFFERED = 1024 * 1024;
+/** Lines are collected for so long: one write for many. */
+const FLUSH_EVERY = 100;
+const COLLECT = 8 * 1024;
+const REPEAT_AFTER = 60_000;
+const REOPEN_AFTER = 5000;
+/** How long the end of the process waits for its last lines. */
+const CLOSE_WITHIN = 100;
+
+const LEVELS: Readonly<Record<LogSettings['level'], number>> = {
+  debug: 20,
+  info: 30,
+  warn: 40,
+  error: 50,
+  silent: 100,
+};
+
+interface Line {
+  readonly time: number;
+  readonly level: Level;
+  readonly fields: Fields;
+}
+
+type Destination = ReturnType<typeof import('pino')['default']['destination']>;
+
+export function createLog(initial: LogSettings): Log {
+  let settings = initial;
+  let waiting: Line[] = [];
+  let logger: Logger | undefined;
+  let destination: Destination | undefined;
+  let opening: Promise<void> | undefined;
+  let lineTime = 0;
+  const lastWritten = new Map<string, number>();
+
+  async function open(): Promise<void> {
+    const target = resolveTarget(settings.destination);
+    if (target === undefined) {
+      waiting = [];
+      return;
+    }
+    const { default: pino } = await import('pino');
+    destination = pino.destination({
+      dest: target,
+      sync: false,
+      minLength: COLLECT,
+      maxLength: MAX_BUFFERED,
+      periodicFlush: FLUSH_EVERY,
+      ...(typeof target === 'string' ? { mode: 0o640 } : {}),
+    });
+    const mine = destination;
+    mine.on('error', () => {
+      // Not writable, disk full: these lines are lost. Later ones may do better.
+      if (destination !== mine) return;
+      setTimeout(() => destination === mine && reopen(), REOPEN_AFTER).unref();
+    });
+    logger = pino(
+      {
+        base: null,
+        level: 'debug',
+        formatters: { level: (label) => ({ level: label }) },
+        timestamp: () => `,"time":"${new Date(lineTime).toISOString()}"`,
+      },
+      mine,
+    );
+  }
+
+  function drain(): void {
+    if (logger === undefined) {
+      opening ??= open()
+        .catch(() => {
+          waiting = [];
+        })
+        .finally(() => {
+          opening = undefined;
+          if (logger !== undefined && waiting.length > 0) drain();
+        });
+      return;
+    }
+    for (const { time, level, fields } of waiting) {
+      lineTime = time;
+      logger[level](fields);
+    }
+    waiting = [];
+  }
+
+  function write(level: Level, event: string, fields: Fields = {}): void {
+    if (LEVELS[level] < LEVELS[settings.level]) return;
+    if (waiting.length >= MAX_WAITING) return;
+    waiting.push({ time: Date.now(), level, fields: { event, ...fields } });
+    if (logger !== undefined) drain();
+    // The answer comes first: pino takes longer to load than a request to be answered.
+    else if (waiting.length === 1) setImmediate(drain);
+  }
+
+  function reopen(): void {
+    const old = destination;
+    logger = undefined;
+    destination = undefined;
+    try {
+      old?.end();
+    } catch {
+      // It never opened.
+    }
+    if (waiting.length > 0) drain();
+  }
+
+  return {
+    write,
+    seldom(key, level, event, fields) {
+      const now = Date.now();
+      if (now - (lastWritten.get(key) ?? 0) < REPEAT_AFTER) return;
+      if (lastWritten.size > MAX_WAITING) lastWritten.clear();
+      lastWritten.set(key, now);
+      write(level, event, fields);
+    },
+    configure(next) {
+      const moved = next.destination !== settings.destination;
+      settings = next;
+      if (moved) reopen();
+    },
+    reopen,
+    user: (name, host) =>
+      settings.users === 'plain' ? printable(name) : `#${sha256(`${host}\0${name}`).slice(0, 16)}`,
+    async close() {
+      if (waiting.length > 0) drain();
+      const deadline = Date.now() + CLOSE_WITHIN;
+      while (opening !== undefined && Date.now() < deadline) await pause(5);
+      await Promise.race([new Promise<void>((resolve) => flush(destination, resolve)), pause(CLOSE_WITHIN)]);
+    },
+  };
+}
+
+function flush(destination: Destination | undefined, done: () => void): void {
+  if (destination === undefined) return done();
+  try {
+    destination.flush(() => done());
+  } catch {
+    done();
+  }
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** node:crypto takes 7 ms to load, and is needed for hashed names only. */
+function sha256(text: string): string {
+  return process.getBuiltinModule('node:crypto').createHash('sha256').update(text).digest('hex');
+}
+
+/** Where to write. Never a terminal that answers are read from: a log line there is taken for an answer. */
+function resolveTarget(destination: string): string | number | undefined {
+  if (destination !== 'auto' && destination !== 'stderr') return destination;
+  try {
+    if (isatty(0) && isatty(2)) return undefined;
+    fstatSync(2);
+    return 2;
+  } catch {
+    return undefined;
+  }
+}
+
+/** JSON escapes the C0 controls; DEL, the C1 controls, line separators and bidi overrides fool a terminal all the same. */
+export function printable(text: string): string {
+  return text.replace(
+    /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}

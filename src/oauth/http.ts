@@ -1,0 +1,260 @@
+// The HTTP client, the only user of undici. Every wait has an end, every answer a size, redirects are never followed,
+// and nothing but what is written here is sent: no proxy from the environment, no Accept-Encoding, no cookies.
+import type { Dispatcher } from 'undici';
+import Pool from 'undici/lib/dispatcher/pool.js';
+import { ProviderError } from './errors.ts';
+
+export interface HttpRequest {
+  readonly method: 'GET' | 'POST';
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** At most `max_response_bytes`. */
+  readonly text: string;
+}
+
+export interface HttpSettings {
+  readonly connect_timeout: number;
+  readonly timeout: number;
+  readonly retries: number;
+  readonly proxy?: string | undefined;
+  readonly max_response_bytes: number;
+}
+
+/** What one request came to, for whoever watches (`login`, the debug log). */
+export interface Exchange {
+  readonly method: string;
+  readonly url: string;
+  readonly status: number | undefined;
+  readonly milliseconds: number;
+  readonly error: string | undefined;
+}
+
+export interface HttpClient {
+  /** The answer, whatever its status. Throws a ProviderError when there is none, or the signal's reason when it aborts. */
+  send(request: HttpRequest, signal?: AbortSignal): Promise<HttpResponse>;
+  close(): void;
+}
+
+/** Connections to one origin. One login uses one; more means that many logins at a time. */
+const CONNECTIONS = 64;
+/** Idle connections are closed before most servers and middleboxes would do it: a POST is not repeated. */
+const KEEP_ALIVE = 20_000;
+
+/** `authorities`: PEM text of the only certificate authorities to trust; the system's when `undefined`. */
+export function createHttpClient(
+  settings: HttpSettings,
+  authorities: string | undefined,
+  observe: (exchange: Exchange) => void = () => {},
+): HttpClient {
+  const tls = {
+    timeout: settings.connect_timeout,
+    ...(authorities === undefined ? {} : { ca: authorities }),
+  };
+  const pools = new Map<string, Dispatcher | Promise<Dispatcher>>();
+
+  function poolFor(origin: string): Dispatcher | Promise<Dispatcher> {
+    let pool = pools.get(origin);
+    if (pool === undefined) {
+      pool = settings.proxy === undefined ? direct(origin) : proxied(settings.proxy);
+      pools.set(origin, pool);
+    }
+    return pool;
+  }
+
+  const limits = {
+    connections: CONNECTIONS,
+    keepAliveTimeout: KEEP_ALIVE,
+    keepAliveMaxTimeout: KEEP_ALIVE,
+    // The one timer per request is ours, from the first byte sent to the last one received.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    maxHeaderSize: 64 * 1024,
+  };
+
+  function direct(origin: string): Dispatcher {
+    return new Pool(origin, { ...limits, connect: tls, allowH2: false });
+  }
+
+  async function proxied(uri: string): Promise<Dispatcher> {
+    const { default: ProxyAgent } = await import('undici/lib/dispatcher/proxy-agent.js');
+    return new ProxyAgent({ ...limits, uri, requestTls: tls, proxyTls: tls });
+  }
+
+  async function once(request: HttpRequest, signal: AbortSignal | undefined): Promise<HttpResponse> {
+    const { origin, pathname, search, hostname } = new URL(request.url);
+    const pool = poolFor(origin);
+    const dispatcher = pool instanceof Promise ? await pool : pool;
+    const started = performance.now();
+    let status: number | undefined;
+    try {
+      const response = await exchange(
+        dispatcher,
+        {
+          origin,
+          path: pathname + search,
+          method: request.method,
+          headers: request.headers,
+          body: request.body ?? null,
+        },
+        { hostname, timeout: settings.timeout, limit: settings.max_response_bytes },
+        signal,
+      );
+      status = response.status;
+      report(undefined);
+      return response;
+    } catch (error) {
+      report(error instanceof Error ? error.message : String(error));
+      throw error;
+    }
+
+    function report(error: string | undefined): void {
+      const milliseconds = performance.now() - started;
+      observe({ method: request.method, url: request.url, status, milliseconds, error });
+    }
+  }
+
+  return {
+    async send(request, signal) {
+      for (let attempt = 0; ; attempt++) {
+        try {
+          return await once(request, signal);
+        } catch (error) {
+          const again = request.method === 'GET' && attempt < settings.retries && isConnectionTrouble(error);
+          if (!again || signal?.aborted) throw error;
+        }
+      }
+    },
+    close() {
+      for (const pool of pools.values()) {
+        void Promise.resolve(pool).then((dispatcher) => dispatcher.destroy());
+      }
+      pools.clear();
+    },
+  };
+}
+
+function isConnectionTrouble(error: unknown): boolean {
+  return error instanceof ProviderError && error.reason === 'provider_unreachable';
+}
+
+interface Bounds {
+  readonly hostname: string;
+  readonly timeout: number;
+  readonly limit: number;
+}
+
+/** One request on undici's lowest level: half the work of its `request`, and the body is counted while it comes. */
+function exchange(
+  dispatcher: Dispatcher,
+  options: Dispatcher.DispatchOptions,
+  { hostname, timeout, limit }: Bounds,
+  signal: AbortSignal | undefined,
+): Promise<HttpResponse> {
+  return new Promise((resolve, reject) => {
+    let controller: Dispatcher.DispatchController | undefined;
+    let settled = false;
+    let status = 0;
+    let headers: HttpResponse['headers'] = {};
+    let size = 0;
+    const chunks: Buffer[] = [];
+
+    const timer = setTimeout(
+      () =>
+        fail(
+          new ProviderError(
+            'provider_timeout',
+            `${hostname} did not answer within ${timeout} ms (http.timeout)`,
+          ),
+        ),
+      timeout,
+    );
+    const onAbort = (): void => fail(signal?.reason);
+    if (signal?.aborted) return onAbort();
+    signal?.addEventListener('abort', onAbort);
+
+    function settle(): void {
+      settled = true;
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    }
+    function fail(error: unknown): void {
+      settle();
+      reject(error);
+      controller?.abort(error instanceof Error ? error : new Error('aborted'));
+    }
+
+    dispatcher.dispatch(options, {
+      onRequestStart(started) {
+        controller = started;
+        // Given up while it waited for a connection: it must not go out any more.
+        if (settled) started.abort(new Error('aborted'));
+      },
+      onResponseStart(_, statusCode, received) {
+        status = statusCode;
+        headers = received;
+      },
+      onResponseData(_, chunk) {
+        size += chunk.length;
+        if (size > limit) {
+          fail(
+            new ProviderError(
+              'provider_error',
+              `${hostname} answered more than ${limit} bytes (http.max_response_bytes)`,
+            ),
+          );
+        } else {
+          chunks.push(chunk);
+        }
+      },
+      onResponseEnd() {
+        settle();
+        resolve({ status, headers, text: Buffer.concat(chunks).toString('utf8') });
+      },
+      onResponseError(_, error) {
+        settle();
+        reject(error instanceof ProviderError ? error : translate(error, hostname));
+      },
+    });
+  });
+}
+
+/** Codes only: messages of libraries may quote what they were given. */
+function translate(error: unknown, hostname: string): ProviderError {
+  const code = String((error as NodeJS.ErrnoException | undefined)?.code ?? 'no code').slice(0, 60);
+  switch (code) {
+    case 'UND_ERR_CONNECT_TIMEOUT':
+      return new ProviderError(
+        'provider_timeout',
+        `no connection to ${hostname} in time (http.connect_timeout)`,
+      );
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return new ProviderError('provider_unreachable', `the name ${hostname} cannot be resolved (${code})`);
+    case 'ECONNREFUSED':
+      return new ProviderError('provider_unreachable', `${hostname} refuses the connection`);
+    case 'ECONNRESET':
+    case 'EPIPE':
+    case 'UND_ERR_SOCKET':
+      return new ProviderError(
+        'provider_unreachable',
+        `${hostname} closed the connection before it had answered`,
+      );
+    default:
+  }
+  if (/^(?:HPE_|UND_ERR_(?:HEADERS_OVERFLOW|RES_CONTENT_LENGTH_MISMATCH|RESPONSE))/.test(code)) {
+    return new ProviderError('provider_error', `${hostname} did not answer in proper HTTP (${code})`);
+  }
+  if (/CERT|SIGNATURE|SSL|TLS|EPROTO/.test(code)) {
+    return new ProviderError(
+      'provider_unreachable',
+      `the TLS certificate of ${hostname} is not accepted (${code}): http.ca_file names your own authority`,
+    );
+  }
+  return new ProviderError('provider_unreachable', `no answer from ${hostname} (${code})`);
+}

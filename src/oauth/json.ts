@@ -1,0 +1,47 @@
+// JSON from outside, narrowed once. An object in which a name occurs twice means different things to different
+// readers (RFC 8259 section 4), and is refused wherever a verdict depends on it.
+
+export type JsonObject = { readonly [name: string]: unknown };
+
+export type ParsedJson =
+  | { readonly kind: 'object'; readonly value: JsonObject }
+  | { readonly kind: 'duplicate' }
+  | { readonly kind: 'other' };
+
+/** Reads UTF-8 text that must be one JSON object. */
+export function parseJsonObject(text: string): ParsedJson {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { kind: 'other' };
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { kind: 'other' };
+  return hasDuplicateNames(text) ? { kind: 'duplicate' } : { kind: 'object', value: value as JsonObject };
+}
+
+/** The member `name` of `object` itself, never something inherited. */
+export function member(object: JsonObject, name: string): unknown {
+  return Object.hasOwn(object, name) ? object[name] : undefined;
+}
+
+const TOKENS = /"(?:[^"\\]|\\.)*"|[{}:,[\]]/g;
+
+/** Walks text that JSON.parse has taken. A string is a name when a colon follows it. */
+function hasDuplicateNames(text: string): boolean {
+  const open: (Set<string> | undefined)[] = [];
+  let last = '';
+  for (const [token] of text.matchAll(TOKENS)) {
+    if (token === '{') open.push(new Set());
+    else if (token === '[') open.push(undefined);
+    else if (token === '}' || token === ']') open.pop();
+    else if (token === ':') {
+      const names = open.at(-1);
+      const name = last.includes('\\') ? String(JSON.parse(last)) : last.slice(1, -1);
+      if (names?.has(name)) return true;
+      names?.add(name);
+    }
+    last = token;
+  }
+  return false;
+}

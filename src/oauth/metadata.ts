@@ -1,0 +1,192 @@
+// The provider's metadata: OpenID Connect Discovery 1.0 section 4 and RFC 8414. It decides where secrets are sent, so
+// its `issuer` must be ours to the byte, and the endpoints it names must be where we expect them.
+import { ProviderError } from './errors.ts';
+import type { HttpClient, HttpResponse } from './http.ts';
+import { type JsonObject, member, parseJsonObject } from './json.ts';
+
+export type EndpointName = 'token_endpoint' | 'validation_endpoint' | 'revocation_endpoint';
+
+export interface MetadataSettings {
+  readonly issuer?: string | undefined;
+  readonly discovery_url?: string | undefined;
+  readonly trusted_endpoint_hosts?: readonly string[] | undefined;
+  readonly http: { readonly allow_http: boolean };
+}
+
+export interface Metadata {
+  /** The provider's identity as its metadata states it: what `iss` of its tokens must be. */
+  readonly issuer: string;
+  /** The endpoint's URL, or `undefined` where the metadata names none. Throws when it names one that cannot be trusted. */
+  endpoint(name: EndpointName): string | undefined;
+}
+
+export interface MetadataSource {
+  /** The metadata, fetched when there is none or it is old. Throws a ProviderError when there is none to be had. */
+  get(signal: AbortSignal): Promise<Metadata>;
+}
+
+/** Endpoints hardly ever move; a reload or a restart asks at once. */
+const LIFETIME = 3_600_000;
+const RETRY = 30_000;
+
+const MEMBER: Readonly<Record<EndpointName, string>> = {
+  token_endpoint: 'token_endpoint',
+  validation_endpoint: 'userinfo_endpoint',
+  revocation_endpoint: 'revocation_endpoint',
+};
+
+const SUFFIX = '/.well-known/openid-configuration';
+
+/** One request at a time, shared by all who wait; old metadata serves while newer is fetched or not to be had. */
+export function createMetadataSource(
+  settings: MetadataSettings,
+  http: HttpClient,
+  now: () => number,
+): MetadataSource {
+  let known: Metadata | undefined;
+  let freshUntil = 0;
+  let pending: Promise<Metadata> | undefined;
+
+  function fetchShared(): Promise<Metadata> {
+    pending ??= fetchMetadata(settings, http)
+      .then(
+        (metadata) => {
+          freshUntil = now() + LIFETIME;
+          known = metadata;
+          return metadata;
+        },
+        (error: unknown) => {
+          freshUntil = now() + RETRY;
+          throw error;
+        },
+      )
+      .finally(() => {
+        pending = undefined;
+      });
+    return pending;
+  }
+
+  return {
+    get(signal) {
+      if (known !== undefined) {
+        if (now() >= freshUntil) fetchShared().catch(() => {});
+        return Promise.resolve(known);
+      }
+      return untilAborted(fetchShared(), signal);
+    },
+  };
+}
+
+/** The shared request goes on for the others when one who waits for it has run out of time. */
+function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    promise.then(resolve, reject);
+  });
+}
+
+async function fetchMetadata(settings: MetadataSettings, http: HttpClient): Promise<Metadata> {
+  const { issuer, discovery_url } = settings;
+  const places = discovery_url === undefined ? wellKnown(issuer ?? '') : [discovery_url];
+  for (const place of places) {
+    const response = await followOnce(place, http);
+    if (response.status >= 500) {
+      throw new ProviderError(
+        'provider_error',
+        `${hostOf(place)} answered discovery with status ${response.status}`,
+      );
+    }
+    if (response.status === 429) throw new ProviderError('provider_busy', `${hostOf(place)} is busy (429)`);
+    const body = response.status === 200 ? parseJsonObject(response.text) : undefined;
+    // Some servers answer a path they do not know with their login page and 200.
+    if (body?.kind !== 'object') continue;
+    return judge(body.value, place, settings);
+  }
+  throw new ProviderError(
+    'not_configured',
+    `no metadata at ${places.join(' nor at ')}: is issuer right? Else name the endpoints one by one`,
+  );
+}
+
+/** OpenID Connect appends, RFC 8414 section 3.1 inserts. A final slash of the issuer is not part of either path. */
+function wellKnown(issuer: string): string[] {
+  const { origin, pathname } = new URL(issuer);
+  const path = pathname.replace(/\/$/, '');
+  return [`${origin}${path}${SUFFIX}`, `${origin}/.well-known/oauth-authorization-server${path}`];
+}
+
+/** At most one redirect, within the origin: Django's final slash. Nothing secret is on its way here. */
+async function followOnce(url: string, http: HttpClient): Promise<HttpResponse> {
+  const headers = { accept: 'application/json' };
+  const response = await http.send({ method: 'GET', url, headers });
+  if (response.status < 300 || response.status >= 400) return response;
+  const { location } = response.headers;
+  const target =
+    typeof location === 'string' && URL.canParse(location, url) ? new URL(location, url) : undefined;
+  if (target?.origin !== new URL(url).origin) return response;
+  return http.send({ method: 'GET', url: target.href, headers });
+}
+
+function judge(document: JsonObject, place: string, settings: MetadataSettings): Metadata {
+  const stated = member(document, 'issuer');
+  const expected = settings.issuer ?? issuerOf(place, stated);
+  if (typeof stated !== 'string' || stated !== expected) {
+    throw new ProviderError(
+      'not_configured',
+      `the metadata at ${place} is of issuer ${printable(stated)}, not of ${printable(expected)}: set issuer to the provider's own spelling`,
+    );
+  }
+  const trusted = new Set(
+    [stated, settings.discovery_url]
+      .filter((url) => url !== undefined && URL.canParse(url))
+      .map((url) => new URL(url as string).hostname)
+      .concat(settings.trusted_endpoint_hosts ?? []),
+  );
+  return {
+    issuer: stated,
+    endpoint(name) {
+      const url = member(document, MEMBER[name]);
+      if (url === undefined || url === null) return undefined;
+      if (typeof url !== 'string' || !URL.canParse(url)) {
+        throw new ProviderError(
+          'not_configured',
+          `the metadata at ${place} names no proper ${MEMBER[name]}: set ${name}`,
+        );
+      }
+      const { hostname, protocol } = new URL(url);
+      if (!trusted.has(hostname)) {
+        throw new ProviderError(
+          'not_configured',
+          `the metadata at ${place} names a ${MEMBER[name]} on ${hostname}: if that is right, add it to trusted_endpoint_hosts, or set ${name}`,
+        );
+      }
+      if (protocol !== 'https:' && !settings.http.allow_http && !isLoopback(hostname)) {
+        throw new ProviderError(
+          'not_configured',
+          `the metadata at ${place} names a ${MEMBER[name]} without https: set ${name}`,
+        );
+      }
+      return url;
+    },
+  };
+}
+
+/** Without `issuer`, the discovery URL says it: the issuer and the well-known path, with or without a slash between. */
+function issuerOf(place: string, stated: unknown): string | undefined {
+  if (!place.endsWith(SUFFIX)) return undefined;
+  const issuer = place.slice(0, -SUFFIX.length);
+  return stated === `${issuer}/` ? stated : issuer;
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}
+
+function hostOf(url: string): string {
+  return new URL(url).hostname;
+}
+
+function printable(value: unknown): string {
+  return typeof value === 'string' ? JSON.stringify(value.slice(0, 200)) : 'none';
+}

@@ -1,0 +1,159 @@
+// The resource owner password credentials grant (RFC 6749 section 4.3) and revocation (RFC 7009): request and judgement.
+// Real servers disagree about status codes and content types, so an answer is judged by what it means.
+import { type Refused, refused, type Secret } from '../verdict.ts';
+import type { ClientAuth } from './client-auth.ts';
+import { ProviderError } from './errors.ts';
+import type { HttpClient, HttpRequest, HttpResponse } from './http.ts';
+import { type JsonObject, member, parseJsonObject } from './json.ts';
+
+/** What a successful grant leaves behind. Both are secrets, and worth revoking. */
+export interface Granted {
+  readonly accessToken: string;
+  readonly refreshToken: string | undefined;
+}
+
+export interface PasswordGrant {
+  readonly endpoint: string;
+  readonly username: string;
+  readonly password: Secret;
+  readonly scope: string;
+}
+
+export async function requestPasswordGrant(
+  { endpoint, username, password, scope }: PasswordGrant,
+  authenticateClient: ClientAuth,
+  http: HttpClient,
+  signal: AbortSignal,
+): Promise<Granted | Refused> {
+  const form = new URLSearchParams({ grant_type: 'password', username, password: password.reveal() });
+  // Left out, some servers refuse and others give a token that UserInfo does not take.
+  if (scope !== '') form.set('scope', scope);
+  const response = await http.send(formRequest(endpoint, form, authenticateClient), signal);
+  return judgePasswordGrant(response, new URL(endpoint).hostname);
+}
+
+/** RFC 7009 section 2.1. Whatever the answer is: the login has been decided. */
+export async function revokeToken(
+  endpoint: string,
+  token: string,
+  kind: 'refresh_token' | 'access_token',
+  authenticateClient: ClientAuth,
+  http: HttpClient,
+): Promise<void> {
+  const form = new URLSearchParams({ token, token_type_hint: kind });
+  await http.send(formRequest(endpoint, form, authenticateClient));
+}
+
+function formRequest(url: string, form: URLSearchParams, authenticateClient: ClientAuth): HttpRequest {
+  const headers: Record<string, string> = {
+    accept: 'application/json',
+    'content-type': 'application/x-www-form-urlencoded',
+  };
+  authenticateClient(form, headers);
+  return { method: 'POST', url, headers, body: form.toString() };
+}
+
+/** Pure. A refusal is a value; everything that is not the user's fault is thrown as a ProviderError. */
+export function judgePasswordGrant({ status, text }: HttpResponse, host: string): Granted | Refused {
+  if (status === 429) throw new ProviderError('provider_busy', `${host} asks for fewer requests (429)`);
+  if (status >= 200 && status < 300) return judgeSuccess(text, status, host);
+  if (status < 400 || status >= 500 || status === 404 || status === 405) {
+    throw new ProviderError(
+      'provider_error',
+      `the token endpoint on ${host} answered with status ${status}: is token_endpoint right?`,
+    );
+  }
+  const body = parseJsonObject(text);
+  const error = body.kind === 'object' ? member(body.value, 'error') : undefined;
+  if (typeof error === 'string' && body.kind === 'object') {
+    const known = judgeError(error, body.value, host);
+    if (known !== undefined) return known;
+  }
+  // Some servers say no with an empty body; a wrong client secret may look the same there.
+  if (status === 400 || status === 401 || status === 403) {
+    return refused('not_authorized', `${host} answered ${status} and gave no reason that is known`);
+  }
+  throw new ProviderError('provider_error', `the token endpoint on ${host} answered with status ${status}`);
+}
+
+function judgeSuccess(text: string, status: number, host: string): Granted {
+  const body = parseJsonObject(text);
+  const accessToken = body.kind === 'object' ? member(body.value, 'access_token') : undefined;
+  if (body.kind !== 'object' || typeof accessToken !== 'string' || accessToken === '') {
+    throw new ProviderError(
+      'provider_error',
+      `the token endpoint on ${host} answered ${status} without an access token: is token_endpoint right?`,
+    );
+  }
+  const type = member(body.value, 'token_type');
+  // Missing at some servers; any other type needs a proof that a bearer cannot give (RFC 6749 section 7.1).
+  if (type !== undefined && (typeof type !== 'string' || type.toLowerCase() !== 'bearer')) {
+    throw new ProviderError('provider_error', `${host} gave a token that is not a bearer token`);
+  }
+  const refreshToken = member(body.value, 'refresh_token');
+  return {
+    accessToken,
+    refreshToken: typeof refreshToken === 'string' && refreshToken !== '' ? refreshToken : undefined,
+  };
+}
+
+/** RFC 6749 section 5.2 and what servers have added. `undefined` for an error that is not known. */
+function judgeError(error: string, body: JsonObject, host: string): Refused | undefined {
+  switch (error) {
+    case 'invalid_grant':
+      return judgeInvalidGrant(member(body, 'error_description'));
+    case 'access_denied':
+      return refused('not_authorized', `${host} denies this user access`);
+    case 'interaction_required':
+    case 'login_required':
+    case 'consent_required':
+    case 'mfa_required':
+      return refused('account_incomplete', `${host} wants the user to act in a browser first (${error})`);
+    case 'invalid_client':
+    case 'unauthorized_client':
+      throw new ProviderError(
+        'client_refused',
+        `${host} refuses our client (${error}): check client_id, the client secret, client_auth_method, and that the client may use the password grant there`,
+      );
+    case 'unsupported_grant_type':
+      throw new ProviderError(
+        'client_refused',
+        `${host} does not offer the password grant (${error}): use tokens, and set resource_owner_password: false`,
+      );
+    case 'invalid_scope':
+      throw new ProviderError('client_refused', `${host} does not know the scope (${error}): check scope`);
+    case 'invalid_request':
+      throw new ProviderError(
+        'client_refused',
+        `${host} does not understand our request (${error}): check client_auth_method and scope`,
+      );
+    case 'invalid_target':
+      throw new ProviderError('client_refused', `${host} wants another resource (${error})`);
+    case 'slow_down':
+    case 'temporarily_unavailable':
+      throw new ProviderError('provider_busy', `${host} is busy (${error})`);
+    case 'server_error':
+      throw new ProviderError('provider_error', `${host} has an error of its own (${error})`);
+    default:
+      return undefined;
+  }
+}
+
+/** The description is for people, and the only place where servers say why. It is read, and never repeated. */
+function judgeInvalidGrant(description: unknown): Refused {
+  const text = typeof description === 'string' ? description.slice(0, 500) : '';
+  if (
+    /not fully set ?up|required action|must (?:change|update) (?:your )?password|password (?:has )?expired|not (?:yet )?(?:verified|activated|confirmed)/i.test(
+      text,
+    )
+  ) {
+    return refused(
+      'account_incomplete',
+      'the provider wants the user to finish the account in a browser first',
+    );
+  }
+  if (/\b(?:disabled|deactivated|suspended|blocked|locked)\b/i.test(text)) {
+    return refused('account_disabled', 'the provider has disabled or locked the account');
+  }
+  return refused('not_authorized', 'the provider does not accept this name and password');
+}

@@ -1,0 +1,7 @@
+// The parts of undici that the bridge needs, by their own files: its index loads fetch, WebSocket and more, 60 ms.
+declare module 'undici/lib/dispatcher/pool.js' {
+  export { Pool as default } from 'undici';
+}
+declare module 'undici/lib/dispatcher/proxy-agent.js' {
+  export { ProxyAgent as default } from 'undici';
+}

@@ -1,0 +1,117 @@
+// What a login comes to. The reasons are stable words: the same in the log, in `login` and in an operator's search.
+
+/** The provider, the token, the person or the request itself says no. */
+export type RefusedReason =
+  // the request
+  | 'malformed'
+  | 'unsupported'
+  | 'unknown_host'
+  | 'password_disabled'
+  | 'token_disabled'
+  // the provider said no
+  | 'not_authorized'
+  | 'account_disabled'
+  | 'account_incomplete'
+  | 'token_inactive'
+  // the token
+  | 'malformed_token'
+  | 'alg_not_allowed'
+  | 'header_not_allowed'
+  | 'iss_mismatch'
+  | 'expired'
+  | 'not_yet_valid'
+  | 'aud_mismatch'
+  | 'client_not_accepted'
+  | 'wrong_typ'
+  | 'id_token'
+  | 'not_a_user'
+  | 'sender_constrained'
+  // the person
+  | 'username_missing'
+  | 'username_invalid'
+  | 'user_mismatch'
+  | 'domain_not_allowed'
+  | 'email_not_verified';
+
+/** Nobody said no, but nobody could say yes either. The wire still gets a 0. */
+export type UnavailableReason =
+  | 'deadline'
+  | 'provider_unreachable'
+  | 'provider_timeout'
+  | 'provider_error'
+  | 'provider_busy'
+  | 'client_refused'
+  | 'not_configured';
+
+/** How the secret was judged. */
+export type Method = 'password' | 'userinfo';
+
+export interface Refused {
+  readonly outcome: 'refused';
+  readonly reason: RefusedReason;
+  /** One sentence for the operator, made of our own words, host names and option names: never of a secret. */
+  readonly detail?: string;
+  readonly method?: Method;
+}
+
+export interface Unavailable {
+  readonly outcome: 'unavailable';
+  readonly reason: UnavailableReason;
+  readonly detail?: string;
+  readonly method?: Method;
+}
+
+export interface Accepted {
+  readonly outcome: 'accepted';
+  readonly method: Method;
+}
+
+export type Verdict = Accepted | Refused | Unavailable;
+
+export function refused(reason: RefusedReason, detail?: string): Refused {
+  return detail === undefined ? { outcome: 'refused', reason } : { outcome: 'refused', reason, detail };
+}
+
+export function unavailable(reason: UnavailableReason, detail?: string): Unavailable {
+  return detail === undefined
+    ? { outcome: 'unavailable', reason }
+    : { outcome: 'unavailable', reason, detail };
+}
+
+/** What the XMPP server handed us for one login: its own spelling of name and host, and the secret the user typed. */
+export interface Credentials {
+  readonly localpart: string;
+  readonly host: string;
+  readonly secret: Secret;
+}
+
+/** The one function type in the middle; deadline, guard and method are all of it. */
+export type Authenticate = (credentials: Credentials, signal: AbortSignal) => Promise<Verdict>;
+
+const inspect = Symbol.for('nodejs.util.inspect.custom');
+
+/** A password, token or client secret. Printing, logging or serialising one shows `[secret]`, whoever does it. */
+export class Secret {
+  readonly #value: string;
+
+  constructor(value: string) {
+    this.#value = value;
+  }
+
+  /** The secret itself: for the request that carries it, and for nothing else. */
+  reveal(): string {
+    return this.#value;
+  }
+
+  toString(): string {
+    return '[secret]';
+  }
+
+  toJSON(): string {
+    return '[secret]';
+  }
+
+  [inspect](): string {
+    return '[secret]';
+  }
+}
