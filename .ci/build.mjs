@@ -1,10 +1,10 @@
 // Bundles src/ into dist/: one small file for what runs before the first answer, chunks behind dynamic imports
 // for the rest. Node spends most of a start on opening and compiling many small files.
-import { rmSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 
-rmSync('dist', { recursive: true, force: true });
-await build({
+const { outputFiles } = await build({
+  write: false,
   entryPoints: ['src/cli.ts'],
   outdir: 'dist',
   bundle: true,
@@ -21,3 +21,7 @@ await build({
   },
   logLevel: 'warning',
 });
+// Only a build that has succeeded replaces the last one.
+rmSync('dist', { recursive: true, force: true });
+mkdirSync('dist');
+for (const { path, contents } of outputFiles) writeFileSync(path, contents);

@@ -1,6 +1,6 @@
 // The log: JSON lines by pino, which is loaded when there is a first line to write. Nothing here may cost a login: lines
 // are written in the background, kept within bounds, and lost when there is nowhere to write them.
-import { fstatSync } from 'node:fs';
+import { constants, fstatSync, openSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { Logger } from 'pino';
 
@@ -34,6 +34,8 @@ const MAX_BUFFERED = 1024 * 1024;
 /** Lines are collected for so long: one write for many. */
 const FLUSH_EVERY = 100;
 const COLLECT = 8 * 1024;
+/** The answers come first: pino takes longer to load than a request to be answered. */
+const OPEN_AFTER = 200;
 const REPEAT_AFTER = 60_000;
 const REOPEN_AFTER = 5000;
 /** How long the end of the process waits for its last lines. */
@@ -120,8 +122,7 @@ export function createLog(initial: LogSettings): Log {
     if (waiting.length >= MAX_WAITING) return;
     waiting.push({ time: Date.now(), level, fields: { event, ...fields } });
     if (logger !== undefined) drain();
-    // The answer comes first: pino takes longer to load than a request to be answered.
-    else if (waiting.length === 1) setImmediate(drain);
+    else if (waiting.length === 1) setTimeout(drain, OPEN_AFTER).unref();
   }
 
   function reopen(): void {
@@ -185,8 +186,9 @@ function resolveTarget(destination: string): string | number | undefined {
   if (destination !== 'auto' && destination !== 'stderr') return destination;
   try {
     if (isatty(0) && isatty(2)) return undefined;
-    fstatSync(2);
-    return 2;
+    // A pipe that nobody empties must not block a write, and with it the end of the process: through a description
+    // of our own, it says EAGAIN instead.
+    return fstatSync(2).isFIFO() ? openSync('/proc/self/fd/2', constants.O_WRONLY | constants.O_NONBLOCK) : 2;
   } catch {
     return undefined;
   }

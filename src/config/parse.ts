@@ -35,8 +35,9 @@ export function parseConfig(raw: unknown): Parsed {
   const warnings: Problem[] = [];
   if (!isRecord(raw)) {
     problems.push({ path: '', message: 'must be a mapping of options to values' });
+    return { process: v.parse(processSchema, {}), drafts: [], problems, warnings };
   }
-  const top = withoutAliases(isRecord(raw) ? raw : {}, [], problems);
+  const top = withoutAliases(raw, [], problems);
   const { hosts, ...options } = top;
   const defaults: Raw = Object.create(null);
   const own: Raw = Object.create(null);

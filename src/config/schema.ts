@@ -84,7 +84,10 @@ export const processOptions = {
       level: v.optional(word('debug', 'info', 'warn', 'error', 'silent'), 'info'),
       /** `stderr`, a file (reopened on SIGHUP), or `auto`: stderr unless that is Prosody's terminal. */
       destination: v.optional(
-        v.union([word('auto', 'stderr'), absolutePath], 'must be auto, stderr or an absolute path'),
+        v.pipe(
+          text,
+          v.check((value) => /^(?:auto$|stderr$|\/)/.test(value), 'must be auto, stderr or an absolute path'),
+        ),
         'auto',
       ),
       users: v.optional(word('plain', 'hashed'), 'plain'),

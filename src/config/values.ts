@@ -3,15 +3,15 @@ import * as v from 'valibot';
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
+const NOT_A_DURATION = 'must be a duration such as 500ms, 4s, 5m or 1h';
+
 /** `500ms`, `4s`, `5m`, `1h`; `0` needs no unit. Milliseconds come out. */
 export const duration = v.pipe(
-  v.union(
-    [v.literal(0), v.pipe(v.string(), v.regex(/^\d{1,9}(?:ms|s|m|h)$|^0$/))],
-    'must be a duration such as 500ms, 4s, 5m or 1h',
-  ),
-  v.transform((text): number => {
-    const [, count = '0', unit = 'ms'] = /^(\d+)(.*)$/.exec(String(text)) ?? [];
-    return Number(count) * (UNITS[unit || 'ms'] ?? 1);
+  v.union([v.literal(0), v.string()], NOT_A_DURATION),
+  v.check((value) => /^(?:\d{1,9}(?:ms|s|m|h)|0)$/.test(String(value)), NOT_A_DURATION),
+  v.transform((value): number => {
+    const [, count = '0', unit = ''] = /^(\d+)(.*)$/.exec(String(value)) ?? [];
+    return Number(count) * (UNITS[unit] ?? 1);
   }),
 );
 

@@ -1,0 +1,424 @@
+import assert from 'node:assert/strict';
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { type Config, type HostSettings, loadConfig, locateConfig } from '../src/config/load.ts';
+import { ConfigError } from '../src/config/problems.ts';
+import { createHosts } from '../src/host.ts';
+import { temporaryFolder, writeConfig } from './support/bridge.ts';
+
+const provider = { issuer: 'https://id.example', client_id: 'xmpp' };
+
+function load(config: unknown, env: NodeJS.ProcessEnv = {}): Config {
+  return loadConfig({ config: writeConfig(config), env });
+}
+
+function settings(config: object, env: NodeJS.ProcessEnv = {}): HostSettings {
+  const [host] = load({ ...provider, ...config }, env).hosts;
+  assert.ok(host);
+  return host;
+}
+
+/** The problems of a configuration as `path: message`. */
+function problems(config: unknown, env: NodeJS.ProcessEnv = {}): string[] {
+  try {
+    load(config, env);
+    return [];
+  } catch (error) {
+    assert.ok(error instanceof ConfigError);
+    return error.problems.map(({ path, message }) => `${path}: ${message}`);
+  }
+}
+
+function secretFile(secret: string, mode = 0o600): string {
+  const file = join(temporaryFolder(), 'secret');
+  writeFileSync(file, secret);
+  chmodSync(file, mode);
+  return file;
+}
+
+describe('a configuration', () => {
+  it('needs no more than an issuer', () => {
+    const { hosts, process, warnings } = load({ issuer: 'https://id.example' });
+    assert.equal(hosts.length, 1);
+    assert.equal(process.protocol, 'auto');
+    assert.ok(
+      warnings.some(({ unsafe }) => unsafe),
+      'nothing says for whom a token must be',
+    );
+  });
+
+  const same: [title: string, config: object, expected: Partial<HostSettings>][] = [
+    [
+      'durations become milliseconds',
+      { clock_skew: '1m', http: { timeout: '2s', connect_timeout: '250ms' } },
+      { clock_skew: 60_000 },
+    ],
+    ['0 is a duration', { clock_skew: 0 }, { clock_skew: 0 }],
+    ['"0" is a duration', { clock_skew: '0' }, { clock_skew: 0 }],
+    ['one username_field is a list of one', { username_field: 'nickname' }, { username_field: ['nickname'] }],
+    [
+      'an alias of mod_auth_oauth_external is taken',
+      { oauth_external_username_field: 'nickname', oauth_external_scope: 'x' },
+      { username_field: ['nickname'], scope: 'x' },
+    ],
+    [
+      'a token endpoint of its own switches passwords on',
+      { token_endpoint: 'https://id.example/token' },
+      { passwords: true },
+    ],
+    [
+      'unless they are switched off',
+      { token_endpoint: 'https://id.example/token', resource_owner_password: false },
+      { passwords: false },
+    ],
+    ['discovery alone never switches passwords on', {}, { passwords: false }],
+    [
+      'http on the loopback interface is fine',
+      { issuer: 'http://127.0.0.1:8080/realm' },
+      { issuer: 'http://127.0.0.1:8080/realm' },
+    ],
+  ];
+  for (const [title, config, expected] of same) {
+    it(title, () => {
+      const found = settings(config);
+      for (const [key, value] of Object.entries(expected))
+        assert.deepEqual(found[key as keyof HostSettings], value);
+    });
+  }
+
+  const wrong: [title: string, config: unknown, ...messages: RegExp[]][] = [
+    [
+      'an unknown option, with a suggestion',
+      { ...provider, client_idd: 'x' },
+      /^client_idd: unknown option; did you mean client_id\?$/,
+    ],
+    ['an unknown option unlike any other', { ...provider, frobnicate: 1 }, /^frobnicate: unknown option$/],
+    [
+      'an unknown option inside http',
+      { ...provider, http: { timout: '1s' } },
+      /^http\.timout: unknown option; did you mean timeout\?$/,
+    ],
+    [
+      'an unknown option inside log',
+      { ...provider, log: { levle: 'info' } },
+      /^log\.levle: unknown option; did you mean level\?$/,
+    ],
+    [
+      'an unknown option of a host',
+      { hosts: { 'a.example': { ...provider, isuer: 'x' } } },
+      /^hosts\."a\.example"\.isuer: unknown option; did you mean issuer\?$/,
+    ],
+    [
+      'a prototype in disguise',
+      '{"issuer":"https://id.example","client_id":"x","__proto__":{"http":1}}',
+      /__proto__: unknown option/,
+    ],
+    [
+      'an option of the process inside a host',
+      { hosts: { 'a.example': { ...provider, protocol: 'auto' } } },
+      /protocol: holds for the whole process/,
+    ],
+    [
+      'an option of later versions',
+      { ...provider, validation: 'jwt' },
+      /^validation: must be auto or userinfo$/,
+    ],
+    ['a wrong type', { ...provider, client_id: 12 }, /^client_id: must be text/],
+    ['a wrong duration', { ...provider, clock_skew: '5 minutes' }, /^clock_skew: must be a duration such as/],
+    ['too much clock skew', { ...provider, clock_skew: '10m' }, /^clock_skew: must not be more than 5m$/],
+    ["a deadline beyond the server's", { ...provider, deadline: '40s' }, /^deadline: must be less than 30s/],
+    [
+      'several at once, each with its path',
+      { issuer: 'ftp://x', client_id: '', bogus: 1 },
+      /^issuer: must be a URL/,
+      /^client_id: must not be empty/,
+      /^bogus: unknown option/,
+    ],
+    ['no provider', { client_id: 'x' }, /^issuer: is missing/],
+    [
+      'passwords without a token endpoint',
+      { validation_endpoint: 'https://id.example/me', client_id: 'x', resource_owner_password: true },
+      /^token_endpoint: is missing/,
+    ],
+    [
+      'plain http beyond this machine',
+      { ...provider, issuer: 'http://id.example' },
+      /^issuer: must begin with https/,
+    ],
+    [
+      'plain http to what only looks like this machine',
+      { ...provider, issuer: 'http://127.0.0.1.example' },
+      /^issuer: must begin with https/,
+    ],
+    [
+      'a password in a URL',
+      { ...provider, issuer: 'https://me:pw@id.example' },
+      /^issuer: must not hold a user name/,
+    ],
+    [
+      'an option and its alias',
+      { ...provider, scope: 'a', oauth_external_scope: 'b' },
+      /oauth_external_scope: is also given as scope/,
+    ],
+    [
+      'two secrets',
+      { ...provider, client_secret: 'x', client_secret_file: secretFile('x') },
+      /^client_secret: is given, and client_secret_file too/,
+    ],
+    [
+      'a secret without a client',
+      { issuer: 'https://id.example', client_secret: 'x' },
+      /^client_secret: is given without client_id/,
+    ],
+    [
+      'only passwords, and those switched off',
+      { ...provider, credential: 'password' },
+      /^credential: is password, but/,
+    ],
+    [
+      'basic without a secret',
+      { ...provider, resource_owner_password: true, client_auth_method: 'basic' },
+      /^client_secret_file: is missing/,
+    ],
+    ['hosts that are no mapping', { hosts: ['a.example'] }, /^hosts: must be a mapping/],
+    ['a list', [], /must be a mapping/],
+    [
+      'a relative log file',
+      { ...provider, log: { destination: 'bridge.log' } },
+      /^log\.destination: must be auto, stderr or an absolute path/,
+    ],
+  ];
+  for (const [title, config, ...messages] of wrong) {
+    it(`is refused for ${title}`, () => {
+      const found = problems(config);
+      assert.equal(found.length, messages.length, found.join('\n'));
+      for (const message of messages)
+        assert.ok(
+          found.some((problem) => message.test(problem)),
+          `${message} in\n${found.join('\n')}`,
+        );
+    });
+  }
+});
+
+describe('virtual hosts', () => {
+  const hosts = createHosts(
+    load({
+      ...provider,
+      http: { timeout: '1s', retries: 2 },
+      hosts: {
+        'a.example': { client_id: 'a', http: { retries: 0 } },
+        '*.example': { client_id: 'any' },
+        '*.deep.example': null,
+        'B.example': { client_id: 'b' },
+      },
+    }),
+    { afterwards() {} },
+  );
+  const table: [name: string, client: string | undefined][] = [
+    ['a.example', 'a'],
+    ['b.example', 'b'],
+    ['c.example', 'any'],
+    ['x.y.example', 'any'],
+    ['x.deep.example', 'xmpp'],
+    ['deep.example', 'any'],
+    ['example', undefined],
+    ['a.example.org', undefined],
+    ['badexample', undefined],
+    ['*.nowhere', undefined],
+  ];
+  for (const [name, client] of table) {
+    it(`${name} has ${client === undefined ? 'no settings' : `those of client ${client}`}`, () => {
+      assert.equal(hosts.find(name)?.settings.client_id, client);
+    });
+  }
+  it('inherit key by key, inside http too', () => {
+    const { timeout, retries } = hosts.find('a.example')?.settings.http ?? {};
+    assert.deepEqual({ timeout, retries }, { timeout: 1000, retries: 0 });
+    assert.equal(hosts.find('a.example')?.settings.issuer, provider.issuer);
+  });
+});
+
+describe('a client secret', () => {
+  it('comes from a file, less its newline', () => {
+    assert.equal(settings({ client_secret_file: secretFile('s3cret\n') }).clientSecret?.reveal(), 's3cret');
+  });
+  for (const mode of [0o640, 0o604, 0o660]) {
+    it(`is refused from a file of mode ${mode.toString(8)}`, () => {
+      const file = secretFile('s3cret', mode);
+      assert.deepEqual(problems({ ...provider, client_secret_file: file }), [
+        `client_secret_file: ${file} can be read by group or others: chmod 600`,
+      ]);
+    });
+  }
+  it('is refused from a file that is not there, empty, or of two lines', () => {
+    assert.match(
+      problems({ ...provider, client_secret_file: '/nonexistent/secret' })[0] ?? '',
+      /does not exist/,
+    );
+    assert.match(
+      problems({ ...provider, client_secret_file: secretFile('\n') })[0] ?? '',
+      /must hold one line/,
+    );
+    assert.match(
+      problems({ ...provider, client_secret_file: secretFile('a\nb') })[0] ?? '',
+      /must hold one line/,
+    );
+  });
+  it('comes from the variable', () => {
+    assert.equal(
+      settings({}, { EXTAUTH_OAUTH_CLIENT_SECRET: 'variable' }).clientSecret?.reveal(),
+      'variable',
+    );
+  });
+  it('comes from systemd, the one of the host before the one of all', () => {
+    const folder = temporaryFolder();
+    for (const name of ['client_secret', 'client_secret.a.example']) {
+      writeFileSync(join(folder, name), name, { mode: 0o400 });
+    }
+    const { hosts } = load(
+      { ...provider, hosts: { 'a.example': null, 'b.example': null } },
+      { CREDENTIALS_DIRECTORY: folder },
+    );
+    assert.deepEqual(
+      hosts.map(({ clientSecret }) => clientSecret?.reveal()),
+      ['client_secret.a.example', 'client_secret'],
+    );
+  });
+  it('shows nothing, however it is printed', async () => {
+    const { clientSecret } = settings({ client_secret: 'planted' });
+    const { inspect } = await import('node:util');
+    for (const shown of [
+      `${clientSecret}`,
+      JSON.stringify({ clientSecret }),
+      inspect({ clientSecret }, { showHidden: true, depth: 9 }),
+    ]) {
+      assert.ok(!shown.includes('planted'), shown);
+    }
+  });
+});
+
+describe('the file', () => {
+  it('is looked for where the contract says, and never in the working directory', () => {
+    const home = temporaryFolder();
+    const { places } = locateConfig({ env: { XDG_CONFIG_HOME: home } });
+    assert.deepEqual(places, [
+      ...['yml', 'yaml', 'json'].map((ending) => join(home, `extauth-oauth/config.${ending}`)),
+      ...['yml', 'yaml', 'json'].map((ending) => `/etc/extauth-oauth/config.${ending}`),
+    ]);
+    assert.equal(locateConfig({ config: '/a', env: { EXTAUTH_OAUTH_CONFIG: '/b' } }).file, '/a');
+    assert.equal(locateConfig({ env: { EXTAUTH_OAUTH_CONFIG: '/b', XDG_CONFIG_HOME: home } }).file, '/b');
+    assert.equal(
+      locateConfig({ env: { HOME: home } }).places[0],
+      join(home, '.config/extauth-oauth/config.yml'),
+    );
+    mkdirSync(join(home, 'extauth-oauth'));
+    writeFileSync(join(home, 'extauth-oauth/config.yaml'), '');
+    assert.equal(
+      locateConfig({ env: { XDG_CONFIG_HOME: home } }).file,
+      join(home, 'extauth-oauth/config.yaml'),
+    );
+  });
+
+  function problemOf(name: string, content: string, prepare: (file: string) => void = () => {}): string {
+    const file = join(temporaryFolder(), name);
+    writeFileSync(file, content, { mode: 0o600 });
+    prepare(file);
+    try {
+      loadConfig({ config: file, env: {} });
+      return 'none';
+    } catch (error) {
+      return (error as Error).message.replace(file, name);
+    }
+  }
+  const yaml = 'issuer: https://id.example\nclient_id: xmpp\n';
+  const table: [
+    title: string,
+    problem: RegExp,
+    name: string,
+    content: string,
+    prepare?: (file: string) => void,
+  ][] = [
+    ['YAML', /^none$/, 'config.yml', yaml],
+    ['a script', /is data, never code/, 'config.js', 'throw 1'],
+    ['TypeScript', /is data, never code/, 'config.ts', 'throw 1'],
+    [
+      'broken YAML',
+      /is not valid YAML: .* in line 2/,
+      'config.yml',
+      'issuer: x\n  client_secret: planted: x',
+    ],
+    [
+      'a key twice',
+      /is not valid YAML: duplicated mapping key in line 2/,
+      'config.yml',
+      'issuer: a\nissuer: b',
+    ],
+    ['broken JSON', /is not valid JSON: see line 2/, 'config.json', '{"client_secret":"planted",\n}'],
+    ['nothing', /is empty/, 'config.yml', ' \n'],
+    [
+      'a file everybody can write',
+      /can be written by everybody/,
+      'config.yml',
+      yaml,
+      (file) => chmodSync(file, 0o602),
+    ],
+    [
+      'a secret everybody can read',
+      /can be read by everybody/,
+      'config.yml',
+      `${yaml}client_secret: planted\n`,
+      (file) => chmodSync(file, 0o644),
+    ],
+    ['no secret, and everybody can read', /^none$/, 'config.yml', yaml, (file) => chmodSync(file, 0o644)],
+    ['$import of a script', /\$import.*unknown option/, 'config.yml', `${yaml}$import: ./evil.js\n`],
+  ];
+  for (const [title, problem, name, content, prepare] of table) {
+    it(`with ${title}: ${problem.source}`, () => {
+      const found = problemOf(name, content, prepare);
+      assert.match(found, problem);
+      assert.ok(!found.includes('planted'), found);
+    });
+  }
+  it('of another user is refused', () => {
+    const file = writeConfig(provider);
+    const read = (): { text: string; mode: number; owner: number } => ({
+      text: '{}',
+      mode: 0o600,
+      owner: 12_345,
+    });
+    assert.throws(() => loadConfig({ config: file, env: {} }, { read }), /belongs to another user/);
+  });
+  it('named by a relative path is refused', () => {
+    assert.throws(() => loadConfig({ config: 'config.yml', env: {} }), /must be an absolute path/);
+  });
+  it('leaves scripts of the working directory alone', () => {
+    const folder = temporaryFolder();
+    const proof = join(folder, 'executed');
+    mkdirSync(join(folder, '.config'));
+    for (const name of [
+      '.config/config.js',
+      '.config/config.cjs',
+      '.config/config.mjs',
+      'extauth-oauth.config.js',
+      '.extauth-oauthrc.js',
+      'config.js',
+    ]) {
+      writeFileSync(join(folder, name), `require('fs').writeFileSync(${JSON.stringify(proof)}, '')`);
+    }
+    const before = process.cwd();
+    process.chdir(folder);
+    try {
+      load(provider);
+      loadConfigOf(folder);
+    } finally {
+      process.chdir(before);
+    }
+    assert.ok(!existsSync(proof));
+  });
+});
+
+function loadConfigOf(home: string): void {
+  assert.throws(() => loadConfig({ env: { XDG_CONFIG_HOME: join(home, 'nothing') } }), ConfigError);
+}
