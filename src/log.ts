@@ -24,8 +24,8 @@ export interface Log {
   reopen(): void;
   /** How a user's name is shown. */
   user(name: string, host: string): string;
-  /** Writes out what is left. Never blocks on a reader who does not read. */
-  close(): Promise<void>;
+  /** Writes out what is left, for a tenth of a second at most. `false`: somebody does not read, and a write is stuck. */
+  close(): Promise<boolean>;
 }
 
 /** Lines kept while pino is loading or a destination is slow; beyond that they are lost. */
@@ -158,7 +158,8 @@ export function createLog(initial: LogSettings): Log {
       if (waiting.length > 0) drain();
       const deadline = Date.now() + CLOSE_WITHIN;
       while (opening !== undefined && Date.now() < deadline) await pause(5);
-      await Promise.race([new Promise<void>((resolve) => flush(destination, resolve)), pause(CLOSE_WITHIN)]);
+      const flushed = new Promise<boolean>((resolve) => flush(destination, () => resolve(true)));
+      return Promise.race([flushed, pause(CLOSE_WITHIN).then(() => false)]);
     },
   };
 }

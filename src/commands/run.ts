@@ -143,7 +143,9 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
   async function finish(why: string): Promise<void> {
     await atMost(LAST_ANSWERS, session.idle());
     log.write('info', 'stopped', { why, ...counts() });
-    await Promise.all([log.close(), atMost(LAST_WORK, Promise.all(background))]);
+    const [flushed] = await Promise.all([log.close(), atMost(LAST_WORK, Promise.all(background))]);
+    // exit() waits for the thread whose write to stderr is stuck, for ever: nobody reads there.
+    if (!flushed && !terminal) process.kill(process.pid, 'SIGKILL');
     // Always 0: Prosody never starts a program again that ended otherwise.
     process.exit(0);
   }

@@ -226,7 +226,9 @@ function exchange(
 
 /** Codes only: messages of libraries may quote what they were given. */
 function translate(error: unknown, hostname: string): ProviderError {
-  const code = String((error as NodeJS.ErrnoException | undefined)?.code ?? 'no code').slice(0, 60);
+  const { name, code: given } = error as NodeJS.ErrnoException;
+  // undici's parser has codes for some of its errors only.
+  const code = String(given ?? (name === 'HTTPParserError' ? 'HPE_INVALID' : 'no code')).slice(0, 60);
   switch (code) {
     case 'UND_ERR_CONNECT_TIMEOUT':
       return new ProviderError(

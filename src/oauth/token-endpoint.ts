@@ -25,7 +25,12 @@ export async function requestPasswordGrant(
   http: HttpClient,
   signal: AbortSignal,
 ): Promise<Granted | Refused> {
-  const form = new URLSearchParams({ grant_type: 'password', username, password: password.reveal() });
+  const form = new URLSearchParams({
+    grant_type: 'password',
+    username,
+    // ejabberd passes the user's bytes, Prosody prepares them (RFC 4013): NFC makes the same password of both.
+    password: password.reveal().normalize('NFC'),
+  });
   // Left out, some servers refuse and others give a token that UserInfo does not take.
   if (scope !== '') form.set('scope', scope);
   const response = await http.send(formRequest(endpoint, form, authenticateClient), signal);

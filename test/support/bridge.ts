@@ -127,6 +127,7 @@ export function startBridge({ config, args = [], env = {}, cwd }: BridgeOptions 
     log: () => err,
     logLines: () =>
       err
+        .slice(0, err.lastIndexOf('\n') + 1)
         .split('\n')
         .filter((line) => line.startsWith('{'))
         .map((line) => JSON.parse(line) as Record<string, unknown>),

@@ -26,8 +26,8 @@ export interface ProviderOptions {
   port?: number;
   /** Makes the issuer one with a path, such as `/realms/a`; everything else then is a 404. */
   path?: string;
-  /** By name, which is their `preferred_username`. Default: `defaultUsers`. */
-  users?: Record<string, TestUser>;
+  /** By name, which is their `preferred_username`; text is a password. Default: `defaultUsers`. */
+  users?: Record<string, TestUser | string>;
   /** Milliseconds that every answer takes longer. */
   latency?: number;
   /** PEM; makes the issuer an https one. */
@@ -104,7 +104,12 @@ const MAX_HEADER_SIZE = 64 * 1024;
 
 export async function startProvider(options: ProviderOptions = {}): Promise<TestProvider> {
   const { path = '', tls, accessTokenTtl = 300 } = options;
-  const users: Record<string, TestUser> = structuredClone(options.users ?? defaultUsers);
+  const users = Object.fromEntries(
+    Object.entries(options.users ?? defaultUsers).map(([name, user]) => [
+      name,
+      typeof user === 'string' ? { password: user } : { ...user },
+    ]),
+  );
   let latency = options.latency ?? 0;
   const { Provider, errors } = await quietly(() => import('oidc-provider'));
   const store = createStore();
@@ -169,7 +174,6 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Test
     features: {
       devInteractions: { enabled: false },
       introspection: { enabled: true, allowedPolicy: () => true },
-      // An answer of 200 to a stranger, as RFC 7009 would have it, would hide that nothing was revoked.
       revocation: { enabled: true, allowedPolicy: ownTokensOnly },
       clientCredentials: { enabled: true },
       resourceIndicators: {
