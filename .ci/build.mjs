@@ -15,7 +15,7 @@ const { outputFiles } = await build({
   minifySyntax: true,
   legalComments: 'linked',
   // cosmiconfig asks for the TypeScript compiler to load .ts configurations; we never load code.
-  external: ['typescript', 'pino', 'yargs'],
+  external: ['typescript', 'pino', 'sonic-boom', 'yargs'],
   banner: {
     js: "import{createRequire as _cr}from'node:module';const require=_cr(import.meta.url);",
   },

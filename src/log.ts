@@ -3,6 +3,7 @@
 import { constants, fstatSync, openSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { Logger } from 'pino';
+import type { SonicBoom } from 'sonic-boom';
 
 export type Level = 'debug' | 'info' | 'warn' | 'error';
 
@@ -32,7 +33,7 @@ export interface Log {
 const MAX_WAITING = 1000;
 const MAX_BUFFERED = 1024 * 1024;
 /** Lines are collected for so long: one write for many. */
-const FLUSH_EVERY = 100;
+const FLUSH_AFTER = 100;
 const COLLECT = 8 * 1024;
 /** The answers come first: pino takes longer to load than a request to be answered. */
 const OPEN_AFTER = 200;
@@ -55,14 +56,13 @@ interface Line {
   readonly fields: Fields;
 }
 
-type Destination = ReturnType<typeof import('pino')['default']['destination']>;
-
 export function createLog(initial: LogSettings): Log {
   let settings = initial;
   let waiting: Line[] = [];
   let logger: Logger | undefined;
-  let destination: Destination | undefined;
+  let destination: SonicBoom | undefined;
   let opening: Promise<void> | undefined;
+  let flushing: NodeJS.Timeout | undefined;
   let lineTime = 0;
   const lastWritten = new Map<string, number>();
 
@@ -72,14 +72,14 @@ export function createLog(initial: LogSettings): Log {
       waiting = [];
       return;
     }
-    const { default: pino } = await import('pino');
-    destination = pino.destination({
+    const [{ default: pino }, { default: boom }] = await Promise.all([import('pino'), import('sonic-boom')]);
+    // pino.destination() would write once more when the process exits, and turn a full disk into another exit code.
+    destination = new boom.SonicBoom({
       dest: target,
       sync: false,
       minLength: COLLECT,
       maxLength: MAX_BUFFERED,
-      periodicFlush: FLUSH_EVERY,
-      ...(typeof target === 'string' ? { mode: 0o640 } : {}),
+      mode: 0o640,
     });
     const mine = destination;
     mine.on('error', () => {
@@ -115,6 +115,12 @@ export function createLog(initial: LogSettings): Log {
       logger[level](fields);
     }
     waiting = [];
+    // Not periodically: a bridge that has nothing to do must not wake up ten times a second.
+    flushing ??= setTimeout(() => {
+      flushing = undefined;
+      flush(destination, () => {});
+    }, FLUSH_AFTER);
+    flushing.unref();
   }
 
   function write(level: Level, event: string, fields: Fields = {}): void {
@@ -164,10 +170,10 @@ export function createLog(initial: LogSettings): Log {
   };
 }
 
-function flush(destination: Destination | undefined, done: () => void): void {
-  if (destination === undefined) return done();
+function flush(destination: SonicBoom | undefined, done: () => void): void {
   try {
-    destination.flush(() => done());
+    if (destination === undefined) done();
+    else destination.flush(() => done());
   } catch {
     done();
   }

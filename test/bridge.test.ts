@@ -1,7 +1,17 @@
 // The bridge as a process: what an XMPP server sees of it, in good times and bad.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,19 +36,24 @@ describe('the bridge', () => {
   });
   after(() => provider.stop());
 
-  async function withBridge(options: Parameters<typeof startBridge>[0], use: (bridge: Bridge) => Promise<void>): Promise<void> {
+  async function withBridge(
+    options: Parameters<typeof startBridge>[0],
+    use: (bridge: Bridge) => Promise<void>,
+  ): Promise<void> {
     const bridge = startBridge(options);
     try {
       await use(bridge);
     } finally {
-      await bridge.stop();
+      assert.deepEqual(await bridge.stop(), { code: 0, signal: null });
     }
   }
 
   describe('answers', () => {
     let bridge: Bridge;
     before(() => {
-      bridge = startBridge({ config: { ...config, hosts: { 'example.org': null, 'no.example': { user_exists: false } } } });
+      bridge = startBridge({
+        config: { ...config, hosts: { 'example.org': null, 'no.example': { user_exists: false } } },
+      });
     });
     after(() => bridge.stop());
     const table: [request: string, answer: number][] = [
@@ -62,7 +77,8 @@ describe('the bridge', () => {
       ['nonsense', 0],
     ];
     for (const [request, answer] of table) {
-      it(`${JSON.stringify(request)} with ${answer}`, async () => assert.equal(await bridge.ask(request), answer));
+      it(`${JSON.stringify(request)} with ${answer}`, async () =>
+        assert.equal(await bridge.ask(request), answer));
     }
   });
 
@@ -83,7 +99,9 @@ describe('the bridge', () => {
 
   it('answers what is pipelined in order', async () => {
     await withBridge({ config }, async (bridge) => {
-      const requests = Array.from({ length: 60 }, (_, index) => (index % 3 === 0 ? good : index % 3 === 1 ? bad : 'isuser:a:example.org'));
+      const requests = Array.from({ length: 60 }, (_, index) =>
+        index % 3 === 0 ? good : index % 3 === 1 ? bad : 'isuser:a:example.org',
+      );
       bridge.send(Buffer.concat(requests.map((request) => frame(request))));
       const answers = await bridge.receive(60 * 4);
       assert.deepEqual(
@@ -94,55 +112,63 @@ describe('the bridge', () => {
   });
 
   it('survives 100,000 hostile frames, answers each, and does not grow', async () => {
-    await withBridge({ config: { ...config, log: { level: 'silent' }, hosts: { 'example.org': null } } }, async (bridge) => {
-      const memory = (): number =>
-        Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${bridge.child.pid}/status`, 'utf8'))?.[1]) / 1024;
-      const kinds = [
-        frame(''),
-        frame('auth'),
-        frame(Buffer.from([0xff, 0xfe, 0, 1])),
-        frame('auth:alice:example.org:\0'),
-        frame(`auth:${'a'.repeat(2000)}:unlisted:x`),
-        frame('removeuser:a:b'),
-        frame(Buffer.alloc(300, 0x3a)),
-        frame('isuser:x:unlisted.example'),
-        frame('setpass:a'),
-        frame('toString:a:b:c'),
-      ];
-      const batch = Buffer.concat(Array.from({ length: 1000 }, (_, index) => kinds[index % kinds.length] as Buffer));
-      let half = 0;
-      for (let round = 0; round < 100; round++) {
-        bridge.send(batch);
-        const answers = await bridge.receive(4000);
-        for (let index = 0; index < 4000; index += 4) assert.equal(answers.readUInt32BE(index), 0x00020000);
-        if (round === 49) half = memory();
-      }
-      const grown = memory() - half;
-      assert.ok(grown < 12, `${grown} MiB more`);
-      assert.equal(await bridge.ask(good), 1);
-      assert.equal(bridge.unread().length, 0);
-    });
+    await withBridge(
+      { config: { ...config, log: { level: 'silent' }, hosts: { 'example.org': null } } },
+      async (bridge) => {
+        const memory = (): number =>
+          Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${bridge.child.pid}/status`, 'utf8'))?.[1]) / 1024;
+        const kinds = [
+          frame(''),
+          frame('auth'),
+          frame(Buffer.from([0xff, 0xfe, 0, 1])),
+          frame('auth:alice:example.org:\0'),
+          frame(`auth:${'a'.repeat(2000)}:unlisted:x`),
+          frame('removeuser:a:b'),
+          frame(Buffer.alloc(300, 0x3a)),
+          frame('isuser:x:unlisted.example'),
+          frame('setpass:a'),
+          frame('toString:a:b:c'),
+        ];
+        const batch = Buffer.concat(
+          Array.from({ length: 1000 }, (_, index) => kinds[index % kinds.length] as Buffer),
+        );
+        let half = 0;
+        for (let round = 0; round < 100; round++) {
+          bridge.send(batch);
+          const answers = await bridge.receive(4000);
+          for (let index = 0; index < 4000; index += 4) assert.equal(answers.readUInt32BE(index), 0x00020000);
+          if (round === 49) half = memory();
+        }
+        const grown = memory() - half;
+        assert.ok(grown < 12, `${grown} MiB more`);
+        assert.equal(await bridge.ask(good), 1);
+        assert.equal(bridge.unread().length, 0);
+      },
+    );
   });
 
   describe('at the deadline', () => {
     it('says no, counted from the first byte, and drops the late yes', async () => {
-      await withBridge({ config: { ...config, deadline: '600ms', http: { timeout: '3s' } } }, async (bridge) => {
-        assert.equal(await bridge.ask(good), 1);
-        provider.set('userinfo', aliceAfter(900));
-        const bytes = frame(good);
-        bridge.send(bytes.subarray(0, 3));
-        await sleep(300);
-        const started = performance.now();
-        bridge.send(bytes.subarray(3));
-        assert.equal((await bridge.receive(4)).toString('hex'), '00020000');
-        const waited = performance.now() - started;
-        assert.ok(waited > 150 && waited < 400, `${waited} ms after the last byte`);
-        await sleep(900);
-        assert.equal(bridge.unread().length, 0, 'the late answer is dropped');
-        provider.set('userinfo', undefined);
-        assert.equal(await bridge.ask(good), 1);
-        assert.ok(bridge.logLines().some(({ reason }) => reason === 'deadline'));
-      });
+      await withBridge(
+        { config: { ...config, deadline: '600ms', http: { timeout: '3s' } } },
+        async (bridge) => {
+          assert.equal(await bridge.ask(good), 1);
+          provider.set('userinfo', aliceAfter(900));
+          const bytes = frame(good);
+          bridge.send(bytes.subarray(0, 3));
+          await sleep(300);
+          const started = performance.now();
+          bridge.send(bytes.subarray(3));
+          assert.equal((await bridge.receive(4)).toString('hex'), '00020000');
+          const waited = performance.now() - started;
+          assert.ok(waited > 150 && waited < 400, `${waited} ms after the last byte`);
+          await sleep(900);
+          assert.equal(bridge.unread().length, 0, 'the late answer is dropped');
+          provider.set('userinfo', undefined);
+          assert.equal(await bridge.ask(good), 1);
+          assert.ok(bridge.logLines().some(({ reason }) => reason === 'deadline'));
+        },
+      );
     });
 
     it('says no when the process itself was stopped meanwhile', async () => {
@@ -171,7 +197,11 @@ describe('the bridge', () => {
       ['with a configuration that is not there', () => '/nonexistent/config.yml', /does not exist/],
       ['with a broken configuration', () => writeConfig('{'), /is not valid JSON/],
       ['with an option too many', () => ({ ...config, bogus: 1 }), /unknown option/],
-      ['without its secret', () => ({ ...config, client_secret: undefined, client_secret_file: '/nonexistent/secret' }), /does not exist/],
+      [
+        'without its secret',
+        () => ({ ...config, client_secret: undefined, client_secret_file: '/nonexistent/secret' }),
+        /does not exist/,
+      ],
     ];
     for (const [title, make, message] of closed) {
       it(`${title} it stays up, answers auth with 0 and isuser with 1, and says why`, async () => {
@@ -205,12 +235,15 @@ describe('the bridge', () => {
 
     it('recovers when a secret file appears', async () => {
       const secret = join(temporaryFolder(), 'secret');
-      await withBridge({ config: { ...config, client_secret: undefined, client_secret_file: secret } }, async (bridge) => {
-        assert.equal(await bridge.ask(good), 0);
-        writeFileSync(secret, 'bridge-secret', { mode: 0o600 });
-        bridge.child.kill('SIGHUP');
-        await until(async () => (await bridge.ask(good)) === 1, 5000);
-      });
+      await withBridge(
+        { config: { ...config, client_secret: undefined, client_secret_file: secret } },
+        async (bridge) => {
+          assert.equal(await bridge.ask(good), 0);
+          writeFileSync(secret, 'bridge-secret', { mode: 0o600 });
+          bridge.child.kill('SIGHUP');
+          await until(async () => (await bridge.ask(good)) === 1, 5000);
+        },
+      );
     });
 
     it('stays up on a wrong command line', async () => {
@@ -223,11 +256,22 @@ describe('the bridge', () => {
     it('logs in again when the provider is back', async () => {
       const { port } = provider;
       await provider.stop();
-      await withBridge({ config: { ...config, token_endpoint: undefined, validation_endpoint: undefined, issuer: provider.origin, resource_owner_password: true } }, async (bridge) => {
-        assert.equal(await bridge.ask(good), 0);
-        provider = await startScripted({ port });
-        assert.equal(await bridge.ask(good), 1);
-      });
+      await withBridge(
+        {
+          config: {
+            ...config,
+            token_endpoint: undefined,
+            validation_endpoint: undefined,
+            issuer: provider.origin,
+            resource_owner_password: true,
+          },
+        },
+        async (bridge) => {
+          assert.equal(await bridge.ask(good), 0);
+          provider = await startScripted({ port });
+          assert.equal(await bridge.ask(good), 1);
+        },
+      );
     });
   });
 
@@ -293,7 +337,19 @@ describe('the bridge', () => {
         await until(() => bridge.logLines().filter(({ event }) => event === 'request').length === 2);
         const [yes, no] = bridge.logLines().filter(({ event }) => event === 'request');
         assert.ok(yes && no);
-        for (const field of ['time', 'level', 'event', 'op', 'host', 'user', 'verdict', 'method', 'cache', 'ms', 'id']) {
+        for (const field of [
+          'time',
+          'level',
+          'event',
+          'op',
+          'host',
+          'user',
+          'verdict',
+          'method',
+          'cache',
+          'ms',
+          'id',
+        ]) {
           assert.ok(field in yes, field);
         }
         assert.deepEqual([yes.verdict, no.verdict, no.reason], ['accepted', 'refused', 'not_authorized']);
@@ -302,11 +358,14 @@ describe('the bridge', () => {
     });
 
     it('hides names where it is told to', async () => {
-      await withBridge({ config: { ...config, log: { users: 'hashed', level: 'debug' } } }, async (bridge) => {
-        await bridge.ask('auth:findme:example.org:x');
-        await until(() => bridge.log().includes('"op":"auth"'));
-        assert.ok(!bridge.log().includes('findme'));
-      });
+      await withBridge(
+        { config: { ...config, log: { users: 'hashed', level: 'debug' } } },
+        async (bridge) => {
+          await bridge.ask('auth:findme:example.org:x');
+          await until(() => bridge.log().includes('"op":"auth"'));
+          assert.ok(!bridge.log().includes('findme'));
+        },
+      );
     });
 
     it('escapes what a terminal would obey', async () => {
@@ -334,16 +393,23 @@ describe('the bridge', () => {
 
     it('costs no login when it cannot be written, and comes when it can', async () => {
       const folder = join(temporaryFolder(), 'missing');
-      await withBridge({ config: { ...config, log: { destination: join(folder, 'log') } } }, async (bridge) => {
-        for (let index = 0; index < 20; index++) assert.equal(await bridge.ask(good), 1);
-        await sleep(400);
-        for (let index = 0; index < 20; index++) assert.equal(await bridge.ask(good), 1);
-        mkdirSync(folder);
-        bridge.child.kill('SIGHUP');
-        await sleep(100);
-        assert.equal(await bridge.ask(good), 1);
-        await until(() => existsSync(join(folder, 'log')) && readFileSync(join(folder, 'log'), 'utf8').includes('"op":"auth"'));
-      });
+      await withBridge(
+        { config: { ...config, log: { destination: join(folder, 'log') } } },
+        async (bridge) => {
+          for (let index = 0; index < 20; index++) assert.equal(await bridge.ask(good), 1);
+          await sleep(400);
+          for (let index = 0; index < 20; index++) assert.equal(await bridge.ask(good), 1);
+          mkdirSync(folder);
+          bridge.child.kill('SIGHUP');
+          await sleep(100);
+          assert.equal(await bridge.ask(good), 1);
+          await until(
+            () =>
+              existsSync(join(folder, 'log')) &&
+              readFileSync(join(folder, 'log'), 'utf8').includes('"op":"auth"'),
+          );
+        },
+      );
     });
 
     it('costs no login when the disk is full', async () => {
@@ -376,12 +442,16 @@ describe('the bridge', () => {
       assert.equal(await Promise.race([gone, sleep(2000, 'still there')]), 'gone');
     });
 
-    it('is not the runtime\'s: a warning goes there, and never to stdout', async () => {
+    it("is not the runtime's: a warning goes there, and never to stdout", async () => {
       const script = join(temporaryFolder(), 'warn.cjs');
       writeFileSync(script, "setTimeout(() => process.emitWarning('watch out', 'PlantedWarning'), 300)");
       await withBridge({ config, env: { NODE_OPTIONS: `--require ${script}` } }, async (bridge) => {
         assert.equal(await bridge.ask(good), 1);
-        await until(() => bridge.logLines().some(({ event, name }) => event === 'runtime_warning' && name === 'PlantedWarning'));
+        await until(() =>
+          bridge
+            .logLines()
+            .some(({ event, name }) => event === 'runtime_warning' && name === 'PlantedWarning'),
+        );
         assert.equal(await bridge.ask(bad), 0);
         assert.equal(bridge.unread().length, 0);
       });
@@ -389,7 +459,10 @@ describe('the bridge', () => {
 
     it('hears of a fault that nobody caught, and the bridge goes on', async () => {
       const script = join(temporaryFolder(), 'fault.cjs');
-      writeFileSync(script, "setTimeout(() => { throw new Error('planted fault') }, 300); setTimeout(() => { Promise.reject(new Error('another')) }, 350)");
+      writeFileSync(
+        script,
+        "setTimeout(() => { throw new Error('planted fault') }, 300); setTimeout(() => { Promise.reject(new Error('another')) }, 350)",
+      );
       await withBridge({ config, env: { NODE_OPTIONS: `--require ${script}` } }, async (bridge) => {
         assert.equal(await bridge.ask(good), 1);
         await until(() => bridge.log().includes('internal_error'));
@@ -414,7 +487,10 @@ describe('the bridge', () => {
 
   it('reads from a file and writes to one', async () => {
     const folder = temporaryFolder();
-    writeFileSync(join(folder, 'in'), Buffer.concat([frame(good), frame(bad), frame('isuser:a:example.org')]));
+    writeFileSync(
+      join(folder, 'in'),
+      Buffer.concat([frame(good), frame(bad), frame('isuser:a:example.org')]),
+    );
     const [input, output] = [openSync(join(folder, 'in'), 'r'), openSync(join(folder, 'out'), 'w')];
     const child = spawn(process.execPath, [program], {
       stdio: [input, output, 'ignore'],
@@ -431,12 +507,15 @@ describe('the bridge', () => {
   it('refuses a secret file that others can read, from the moment they can', async () => {
     const secret = join(temporaryFolder(), 'secret');
     writeFileSync(secret, 'bridge-secret', { mode: 0o600 });
-    await withBridge({ config: { ...config, client_secret: undefined, client_secret_file: secret } }, async (bridge) => {
-      assert.equal(await bridge.ask(good), 1);
-      chmodSync(secret, 0o644);
-      bridge.child.kill('SIGHUP');
-      await until(() => bridge.log().includes('can be read by group or others'));
-    });
+    await withBridge(
+      { config: { ...config, client_secret: undefined, client_secret_file: secret } },
+      async (bridge) => {
+        assert.equal(await bridge.ask(good), 1);
+        chmodSync(secret, 0o644);
+        bridge.child.kill('SIGHUP');
+        await until(() => bridge.log().includes('can be read by group or others'));
+      },
+    );
   });
 });
 

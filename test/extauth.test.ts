@@ -15,8 +15,14 @@ describe('a request', () => {
     ['auth:alice:example.org:a:b::c:', { op: 'auth', ...alice, secret: 'a:b::c:' }],
     ['auth:alice:EXAMPLE.org: p w ', { op: 'auth', ...alice, secret: ' p w ' }],
     ['auth:alice:example.org:line\r\nbreak', { op: 'auth', ...alice, secret: 'line\r\nbreak' }],
-    ['auth:alice\\40corp.example:example.org:x', { op: 'auth', user: 'alice\\40corp.example', host: 'example.org', secret: 'x' }],
-    ['auth:jörg:example.org:pässwörd ✓', { op: 'auth', user: 'jörg', host: 'example.org', secret: 'pässwörd ✓' }],
+    [
+      'auth:alice\\40corp.example:example.org:x',
+      { op: 'auth', user: 'alice\\40corp.example', host: 'example.org', secret: 'x' },
+    ],
+    [
+      'auth:jörg:example.org:pässwörd ✓',
+      { op: 'auth', user: 'jörg', host: 'example.org', secret: 'pässwörd ✓' },
+    ],
     ['auth:alice:[::1]:secret', { op: 'auth', user: 'alice', host: '[::1]', secret: 'secret' }],
     ['auth:alice:[2001:DB8::1]:a:b', { op: 'auth', user: 'alice', host: '[2001:db8::1]', secret: 'a:b' }],
     ['isuser:alice:example.org', { op: 'isuser', ...alice }],
@@ -119,10 +125,23 @@ function split(bytes: Buffer, cuts: readonly number[]): Buffer[] {
 }
 
 describe('a conversation', () => {
-  const requests = ['auth:a:h:right', 'auth:b:h:wrong', '', 'nonsense', 'setpass:a:h:x', 'auth:c:h:right', 'auth:d:h'];
+  const requests = [
+    'auth:a:h:right',
+    'auth:b:h:wrong',
+    '',
+    'nonsense',
+    'setpass:a:h:x',
+    'auth:c:h:right',
+    'auth:d:h',
+  ];
   const inFrames = Buffer.concat(requests.map((request) => frame(request)));
-  const answersInFrames = '00020001 00020000 00020000 00020000 00020002 00020001 00020000'.replaceAll(' ', '');
-  const inLines = Buffer.from(requests.map((request, index) => `${request}${index % 2 ? '\r\n' : '\n'}`).join(''));
+  const answersInFrames = '00020001 00020000 00020000 00020000 00020002 00020001 00020000'.replaceAll(
+    ' ',
+    '',
+  );
+  const inLines = Buffer.from(
+    requests.map((request, index) => `${request}${index % 2 ? '\r\n' : '\n'}`).join(''),
+  );
 
   for (const later of [false, true]) {
     const when = later ? 'later' : 'at once';
@@ -146,13 +165,17 @@ describe('a conversation', () => {
 
   it('of arbitrary frames has one answer for each, byte by byte too', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 300 })), fc.boolean(), async (bodies, dripping) => {
-        const bytes = Buffer.concat(bodies.map((body) => frame(Buffer.from(body))));
-        const chunks = dripping ? [...bytes].map((byte) => Uint8Array.of(byte)) : [bytes];
-        const { asked, written } = await converse(chunks, { protocol: 'ejabberd' });
-        assert.equal(asked.length, bodies.length);
-        assert.equal(written.length, 4 * bodies.length);
-      }),
+      fc.asyncProperty(
+        fc.array(fc.uint8Array({ maxLength: 300 })),
+        fc.boolean(),
+        async (bodies, dripping) => {
+          const bytes = Buffer.concat(bodies.map((body) => frame(Buffer.from(body))));
+          const chunks = dripping ? [...bytes].map((byte) => Uint8Array.of(byte)) : [bytes];
+          const { asked, written } = await converse(chunks, { protocol: 'ejabberd' });
+          assert.equal(asked.length, bodies.length);
+          assert.equal(written.length, 4 * bodies.length);
+        },
+      ),
     );
   });
 
@@ -183,7 +206,11 @@ describe('a conversation', () => {
   });
 
   it('drops a line beyond all bounds while it comes, and answers it once', async () => {
-    const chunks = ['isuser:a:h\nauth:a:h:', ...Array.from({ length: 50 }, () => 'x'.repeat(65_536)), '\nauth:a:h:right\n'];
+    const chunks = [
+      'isuser:a:h\nauth:a:h:',
+      ...Array.from({ length: 50 }, () => 'x'.repeat(65_536)),
+      '\nauth:a:h:right\n',
+    ];
     const { asked, written } = await converse(chunks.map((chunk) => Buffer.from(chunk)));
     assert.deepEqual(asked, ['isuser:a:h:', undefined, 'auth:a:h:right']);
     assert.equal(written.toString(), '0\n0\n1\n');

@@ -18,7 +18,7 @@ export interface IdentityRules {
 
 /** What the provider is asked for when this localpart logs in with a password. */
 export function providerUsername(localpart: string, host: string, rules: IdentityRules): string {
-  const name = toProviderName(localpart, rules);
+  const name = toProviderName(localpart);
   return rules.sasl_username_mapping === 'join' ? `${name}@${host}` : name;
 }
 

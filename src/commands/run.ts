@@ -6,6 +6,7 @@ import { type Config, type ConfigError, liveConfig } from '../config/index.ts';
 import { createSession, type Session } from '../extauth/session.ts';
 import {
   closeInheritedDescriptors,
+  discardUnreadEcho,
   isTerminal,
   openInput,
   openOutput,
@@ -37,6 +38,7 @@ const WARM_UP_AFTER = 250;
 
 export function run({ config, logLevel, usageProblem }: RunOptions): void {
   const terminal = isTerminal(0);
+  if (terminal && isFreshTerminal()) discardUnreadEcho();
   if (terminal) closeInheritedDescriptors();
   const now = (): number => performance.now();
   const log = createLog({ level: logLevel ?? 'info', destination: 'auto', users: 'plain' });

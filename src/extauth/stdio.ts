@@ -1,5 +1,5 @@
 // The process's own stdin and stdout as the ends of a session, and what an inherited terminal needs.
-import { closeSync, fstatSync, readdirSync, readlinkSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs';
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import { isatty, ReadStream } from 'node:tty';
 
@@ -121,6 +121,41 @@ export function closeInheritedDescriptors(): void {
     } catch {
       // Closed meanwhile: the listing itself was one of them.
     }
+  }
+}
+
+/** `cat` has read what there is long before. */
+const DISCARD_WITHIN = 20;
+
+/**
+ * Takes away what a fresh terminal has echoed and nobody has read: of an echo that comes in two pieces Prosody's module
+ * takes the first for an answer, and would take the second for the next one. It can only be read from the terminal's
+ * master, which we inherit; in a process of its own, because the master blocks. To be called before the masters are closed.
+ */
+export function discardUnreadEcho(): void {
+  try {
+    const index = /\/pts\/(\d+)$/.exec(readlinkSync('/proc/self/fd/0'))?.[1];
+    const masters = readdirSync('/proc/self/fd').filter((fd) => isMasterOf(index, fd));
+    if (masters.length === 0) return;
+    const { spawnSync } = process.getBuiltinModule('node:child_process');
+    for (const fd of masters) {
+      spawnSync('cat', {
+        stdio: [Number(fd), 'ignore', 'ignore'],
+        timeout: DISCARD_WITHIN,
+        killSignal: 'SIGKILL',
+      });
+    }
+  } catch {
+    // No /proc: not Linux, and not lpty's descriptors either.
+  }
+}
+
+function isMasterOf(index: string | undefined, fd: string): boolean {
+  try {
+    return readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8').includes(`tty-index:\t${index}\n`);
+  } catch {
+    // Closed meanwhile: the listing itself was one of them.
+    return false;
   }
 }
 

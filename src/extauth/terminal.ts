@@ -13,6 +13,7 @@ import type { Answer, Session } from './session.ts';
 export interface TerminalOptions {
   readonly answer: Answer;
   readonly write: (bytes: Buffer) => void;
+  /** Milliseconds since this process was started. */
   readonly now: () => number;
   /** The terminal was not raw before the wrapper made it so: nobody has answered on it yet. */
   readonly fresh: boolean;
@@ -32,6 +33,9 @@ const QUIET_AFTER_SWALLOW = 20;
  */
 const INJECTION_GRACE = 50;
 
+/** How closely it is watched whether this process stands still. */
+const PULSE = 100;
+
 const LF = 0x0a;
 
 /** A session on a terminal. `feed` must be called once for each read, with all of it. */
@@ -42,6 +46,14 @@ export function createTerminalSession({
   fresh,
   readerTimeout = READER_TIMEOUT,
 }: TerminalOptions): Session {
+  // A query may have waited as long as this process stood still: stopped, swapped out, or not started yet. It counts as
+  // having come when the process was last seen running; 0 on this clock is when the process was started.
+  let lastSeen = 0;
+  let seenBefore = 0;
+  setInterval(() => {
+    seenBefore = lastSeen;
+    lastSeen = now();
+  }, PULSE).unref();
   const lines = createLines();
   const queue = new ByteQueue();
   let swallowing = fresh;
@@ -100,7 +112,7 @@ export function createTerminalSession({
         done();
         return;
       }
-      queue.push(chunk, at);
+      queue.push(chunk, seenBefore);
       const { arrivedAt } = queue;
       const line = lines.next(queue);
       if (line === undefined) return;

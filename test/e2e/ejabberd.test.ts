@@ -55,8 +55,7 @@ before(async () => {
     hosts: [hostA, hostB, unlistedHost],
     program: bridgeCommand({
       [hostA]: hostSettings(providerA),
-      // Short, so that a test can see a remembered token being forgotten.
-      [hostB]: { ...hostSettings(providerB), cache: { token_ttl: '1s' } },
+      [hostB]: hostSettings(providerB),
     }),
     pool: 4,
   });
@@ -82,6 +81,8 @@ function hostSettings({ issuer, clientId, clientSecret }: TestProvider): Record<
     client_id: clientId,
     client_secret_file: file,
     resource_owner_password: true,
+    // oidc-provider gives preferred_username to those who ask for the profile only.
+    scope: 'openid profile',
     credential: 'auto',
     token_prefix: 'token:',
   };
@@ -163,7 +164,8 @@ test('a revoked token is refused', async () => {
   assert.equal(await logInAt(hostA, 'alice', password), 'not-authorized');
 });
 
-test('a token revoked after a login is refused once cache.token_ttl is over', async () => {
+// A remembered verdict would have to be older than this pause: cache.token_ttl of host B decides.
+test('a token revoked after a login is refused', async () => {
   const { token, password } = await tokenPassword(providerB, 'carol');
   assert.equal(await logInAt(hostB, 'carol', password), 'ok');
   await providerB.revoke(token);

@@ -1,6 +1,6 @@
 // Starts the bridge as a child process exactly as an XMPP server would, and speaks ejabberd's frames or Prosody's lines to it.
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,9 +9,16 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 export const program = join(root, 'bin/extauth-oauth.js');
 export const prosodyProgram = join(root, 'bin/extauth-oauth-prosody');
 
-/** A fresh private folder below the system's temporary folder. */
+let temporary: string | undefined;
+
+/** A fresh private folder; it goes when this process does. */
 export function temporaryFolder(): string {
-  return mkdtempSync(join(tmpdir(), 'extauth-oauth-'));
+  if (temporary === undefined) {
+    const base = mkdtempSync(join(tmpdir(), 'extauth-oauth-'));
+    process.on('exit', () => rmSync(base, { recursive: true, force: true }));
+    temporary = base;
+  }
+  return mkdtempSync(join(temporary, 'f-'));
 }
 
 /** Writes a configuration file (JSON, mode 0600) into a fresh folder and returns its path. */
@@ -99,7 +106,8 @@ export function startBridge({ config, args = [], env = {}, cwd }: BridgeOptions 
     while (out.length < count) {
       const left = until - Date.now();
       if (left <= 0) throw new Error(`no answer within ${within} ms; log: ${err}`);
-      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the bridge ended; log: ${err}`);
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`the bridge ended; log: ${err}`);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, Math.min(left, 250));
         wake = () => {
@@ -121,7 +129,8 @@ export function startBridge({ config, args = [], env = {}, cwd }: BridgeOptions 
     async ask(request, within) {
       child.stdin.write(frame(request));
       const answer = await receive(4, within);
-      if (answer[0] !== 0 || answer[1] !== 2 || answer[2] !== 0) throw new Error(`odd answer ${answer.toString('hex')}`);
+      if (answer[0] !== 0 || answer[1] !== 2 || answer[2] !== 0)
+        throw new Error(`odd answer ${answer.toString('hex')}`);
       return answer[3] ?? -1;
     },
     log: () => err,

@@ -1,13 +1,14 @@
 -- Stands in for Prosody's mod_auth_external_insecure: makes the same calls on lua-lpty as its blocking send_query(), when
 -- told to. Lua 5.1. Runs `lua5.1 lpty-driver.lua PROGRAM`; one command a line on stdin, one reply a line on stdout.
 --
---   query HEX       one query as the module makes it         answer HEX | timeout | interrupted WHY | dead STATUS CODE | failed WHY
+--   query HEX       one query as the module makes it         answer HEX | nothing | dead STATUS CODE | failed WHY
 --   send HEX        only the sending, bytes as they are      sent
---   read SECONDS    only the reading                         answer HEX | timeout | interrupted WHY
+--   read SECONDS    only the reading                         answer HEX | nothing
+--   start HEX       starts the program and sends             sent | failed WHY
 --   status          has it ended?                            running | ended STATUS CODE | none
 --   end             what module.unload() does: SIGTERM       sent
 --
--- The HEX of a query is without the newline.
+-- The HEX of `query` and `start` is without the newline. `start` is only for a program that does not run.
 local lpty = assert(require "lpty", "lua-lpty is missing");
 
 local command = assert(arg[1], "which program?");
@@ -28,14 +29,8 @@ local function reply(...)
 end
 
 local function read(timeout)
-	local response, err = pty:read(timeout);
-	if response then
-		reply("answer", to_hex(response));
-	elseif not err or err:find("(11)", 1, true) then -- EAGAIN, which the module logs
-		reply("timeout");
-	else
-		reply("interrupted", err);
-	end
+	local response = pty:read(timeout);
+	if response then reply("answer", to_hex(response)); else reply("nothing"); end
 end
 
 local function ended()
@@ -58,6 +53,13 @@ function commands.query(hex)
 	end
 	pty:send(from_hex(hex) .. "\n");
 	read(read_timeout);
+end
+
+function commands.start(hex)
+	local ok, err = pty:startproc(command);
+	if not ok then return reply("failed", tostring(err)); end
+	pty:send(from_hex(hex) .. "\n");
+	reply("sent");
 end
 
 function commands.send(hex)

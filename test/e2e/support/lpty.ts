@@ -1,4 +1,5 @@
 // Prosody's side of the pseudo-terminal: lpty-driver.lua, one process for each reader, and what its answers mean.
+import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -18,6 +19,8 @@ export interface Reader {
   readonly pid: number;
   /** One query, without its newline, as `send_query()` makes it. Starts the bridge when it does not run. */
   query(line: string): Promise<Seen>;
+  /** Starts the bridge and sends the first query without reading anything. */
+  start(line: string): Promise<void>;
   /** Only sends, bytes as they are. */
   send(text: string): Promise<void>;
   /** Only reads, for at most so many seconds. */
@@ -88,17 +91,29 @@ export function startReader({ program, env = {}, timeout = 5, inherited = [] }: 
     for (const each of childrenOf(pid)) bridges.add(each);
   }
 
+  /** lpty leaves open why it returns nothing: the time tells. */
+  async function reading(seconds: number, ...words: string[]): Promise<Seen> {
+    const start = performance.now();
+    const reply = await command(...words);
+    if (reply !== 'nothing') return seen(reply);
+    return performance.now() - start < seconds * 1000 - 100 ? 'interrupted' : 'timeout';
+  }
+
   const status = async (): Promise<string> => (await command('status')).replace(/^ended /, '');
 
   return {
     pid,
     async query(line) {
-      const reply = await command('query', hex(line));
+      const answer = await reading(timeout, 'query', hex(line));
       children();
-      return seen(reply);
+      return answer;
+    },
+    async start(line) {
+      assert.equal(await command('start', hex(line)), 'sent');
+      children();
     },
     send: async (text) => void (await command('send', hex(text))),
-    read: async (seconds) => seen(await command('read', String(seconds))),
+    read: (seconds) => reading(seconds, 'read', String(seconds)),
     status,
     async ended() {
       for (const start = performance.now(); performance.now() - start < 2000; await sleep(10)) {
@@ -124,7 +139,7 @@ export function startReader({ program, env = {}, timeout = 5, inherited = [] }: 
 
 function seen(reply: string): Seen {
   const [kind, answer = ''] = reply.split(' ');
-  if (kind === 'timeout' || kind === 'interrupted' || kind === 'dead') return kind;
+  if (kind === 'dead') return kind;
   if (kind !== 'answer') throw new Error(`the reader says: ${reply}`);
   const text = Buffer.from(answer, 'hex')
     .toString('latin1')

@@ -1,0 +1,260 @@
+// Starts a program under measurement and speaks frames to it with blocking reads and writes: pipes of the kernel, no
+// event loop on our side, so that what is measured is the program.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const root = join(here, '../..');
+const folder = mkdtempSync(join(tmpdir(), 'extauth-oauth-bench-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+
+/** What is measured: a script, its arguments, its environment. */
+export interface Subject {
+  readonly script: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export const echo: Subject = { script: join(here, 'echo.mjs'), args: [], env: {} };
+
+/** The smallest program for one duty, asking the provider at `origin`. */
+export function proto(duty: 'password' | 'userinfo', origin: string): Subject {
+  return { script: join(here, `proto-${duty}.mjs`), args: [origin], env: {} };
+}
+
+export const wrapper = join(root, 'bin/extauth-oauth-prosody');
+
+/** The bridge with a configuration for the provider at `origin`; it logs to a file, at the default level. */
+export function bridge(origin: string, { deadline = '4s' } = {}): Subject {
+  const file = join(folder, `${new URL(origin).port}-${deadline}.json`);
+  const config = {
+    token_endpoint: `${origin}/token`,
+    validation_endpoint: `${origin}/userinfo`,
+    client_id: 'bench',
+    resource_owner_password: true,
+    // The base does without it, too.
+    revoke_after_login: false,
+    user_exists: true,
+    deadline,
+    credential: 'auto',
+    token_prefix: 'token:',
+    log: { destination: join(folder, 'bridge.log'), level: 'info' },
+  };
+  writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
+  return { script: join(root, 'bin/extauth-oauth.js'), args: [], env: { EXTAUTH_OAUTH_CONFIG: file } };
+}
+
+/** A fresh path in the folder that goes when this process does. */
+export function temporaryPath(name: string): string {
+  return join(mkdtempSync(join(folder, 't-')), name);
+}
+
+/** ejabberd's frame: 16 bit length, big endian, then the bytes of the request. */
+export function frame(request: string): Buffer {
+  const body = Buffer.from(request);
+  const head = Buffer.alloc(2);
+  head.writeUInt16BE(body.length);
+  return Buffer.concat([head, body]);
+}
+
+export interface Memory {
+  /** VmRSS, MiB. */
+  readonly resident: number;
+  /** VmHWM, MiB. */
+  readonly peak: number;
+  /** Pss, MiB: pages shared with other processes counted in part. */
+  readonly proportional: number;
+}
+
+export interface Program {
+  /** One request and its answer, 1 or 0, without leaving the processor to anybody but the program. */
+  ask(request: Buffer): number;
+  /** The answer, or `undefined` when there is none within `limit` milliseconds. */
+  askWithin(request: Buffer, limit: number): Promise<number | undefined>;
+  /** Waits for the answer to the request that was there when the program started. Milliseconds since the start. */
+  firstAnswer(): number;
+  memory(): Memory;
+  /** Processor time of all its threads so far, microseconds. */
+  cpu(): number;
+  /** End of input, and the end of the process. */
+  stop(): Promise<void>;
+}
+
+const ANSWER = 4;
+
+/** Starts `subject`; `first` is in the pipe before the process is. */
+export function start({ script, args, env }: Subject, first?: Buffer): Program {
+  const input = createPipe('in');
+  const output = createPipe('out');
+  if (first !== undefined) writeSync(input.write, first);
+  const startedAt = performance.now();
+  const child = spawn(process.execPath, [script, ...args], {
+    stdio: [input.read, output.write, 'ignore'],
+    env: { PATH: process.env.PATH ?? '', XDG_CONFIG_HOME: '/nonexistent', ...env },
+  });
+  closeSync(input.read);
+  closeSync(output.write);
+  const answer = Buffer.alloc(ANSWER);
+
+  function receive(): number {
+    for (let have = 0; have < ANSWER; ) {
+      const count = readSync(output.read, answer, have, ANSWER - have, null);
+      if (count === 0) throw new Error(`${script} ended without an answer`);
+      have += count;
+    }
+    if (answer.readUInt16BE() !== 2) throw new Error(`${script} answered ${answer.toString('hex')}`);
+    return answer.readUInt16BE(2);
+  }
+
+  async function receiveWithin(limit: number): Promise<number | undefined> {
+    for (const until = performance.now() + limit; performance.now() < until; await sleep(1)) {
+      try {
+        const count = readSync(output.poll, answer, 0, ANSWER, null);
+        if (count !== ANSWER) throw new Error(`${script} ended without an answer`);
+        return answer.readUInt16BE(2);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      }
+    }
+    return undefined;
+  }
+
+  return {
+    ask(request) {
+      writeSync(input.write, request);
+      return receive();
+    },
+    askWithin(request, limit) {
+      writeSync(input.write, request);
+      return receiveWithin(limit);
+    },
+    firstAnswer() {
+      receive();
+      return performance.now() - startedAt;
+    },
+    memory: () => memoryOf(child),
+    cpu: () => cpuOf(child),
+    async stop() {
+      closeSync(input.write);
+      await ended(child);
+      closeSync(output.read);
+      closeSync(output.poll);
+    },
+  };
+}
+
+/** How long a program may take to end. */
+const END_WITHIN = 3000;
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const timer = setTimeout(() => child.kill('SIGKILL'), END_WITHIN);
+  await once(child, 'exit');
+  clearTimeout(timer);
+}
+
+/** A pipe with each end an open file of its own: the program sets its end to non-blocking, and must not set ours. */
+function createPipe(name: string): { read: number; write: number; poll: number } {
+  const path = temporaryPath(name);
+  execFileSync('mkfifo', [path]);
+  // Opening one end waits for the other, unless both are there.
+  const both = openSync(path, constants.O_RDWR);
+  const ends = {
+    read: openSync(path, constants.O_RDONLY),
+    write: openSync(path, constants.O_WRONLY),
+    poll: name === 'out' ? openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) : -1,
+  };
+  closeSync(both);
+  rmSync(path);
+  return ends;
+}
+
+function memoryOf({ pid }: ChildProcess): Memory {
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1');
+  const mebibytes = (text: string, name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)?.[1]) / 1024;
+  return {
+    resident: mebibytes(status, 'VmRSS'),
+    peak: mebibytes(status, 'VmHWM'),
+    proportional: mebibytes(rollup, 'Pss'),
+  };
+}
+
+function cpuOf({ pid }: { readonly pid?: number | undefined }): number {
+  let nanoseconds = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    nanoseconds += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]);
+  }
+  return nanoseconds / 1000;
+}
+
+/** The same of this process: what the driver itself takes. */
+export const ownCpu = (): number => cpuOf(process);
+
+export interface Stub {
+  readonly origin: string;
+  /** From now on it holds each answer for so many milliseconds. */
+  hold(milliseconds: number): Promise<void>;
+  /** How long, in the median, it has held an answer since this was asked last, milliseconds. */
+  held(): Promise<number>;
+  /** Processor time so far, microseconds. */
+  cpu(): number;
+  stop(): Promise<void>;
+}
+
+/** Starts a provider of its own; on our CPU when we are pinned to one. */
+export async function startStub({ fault = 'none' } = {}): Promise<Stub> {
+  const child = spawn(process.execPath, [join(here, 'stub.mjs'), fault], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const [port] = await once(child.stdout, 'data');
+  const origin = `http://127.0.0.1:${Number(port)}`;
+  return {
+    origin,
+    async hold(milliseconds) {
+      await fetch(`${origin}/latency/${milliseconds}`, { method: 'POST' });
+    },
+    cpu: () => cpuOf(child),
+    async held() {
+      const response = await fetch(`${origin}/holds`);
+      const holds = (await response.json()) as number[];
+      return holds.sort((a, b) => a - b)[Math.floor(holds.length / 2)] ?? 0;
+    },
+    async stop() {
+      child.stdin.end();
+      await ended(child);
+    },
+  };
+}
+
+/** Pins this process, and all it starts from now on, to one CPU. `undefined` where that cannot be done. */
+export function pin(): number | undefined {
+  try {
+    const allowed = execFileSync('taskset', ['-cp', String(process.pid)], {
+      encoding: 'latin1',
+      stdio: 'pipe',
+    });
+    const cpu = Number(/: (\d+)/.exec(allowed)?.[1]);
+    execFileSync('taskset', ['-acp', String(cpu), String(process.pid)], { stdio: 'pipe' });
+    return cpu;
+  } catch {
+    return undefined;
+  }
+}

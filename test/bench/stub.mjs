@@ -1,0 +1,68 @@
+// A provider that always says the same: a token, and alice. Argument: what is wrong with it (`none`, `hang`, `reset`,
+// `drip`, `flood`). Prints its port. POST /latency/50 makes it hold each answer for 50 ms.
+import { createServer } from 'node:http';
+
+const fault = process.argv[2] ?? 'none';
+let latency = 0;
+
+const TOKEN = JSON.stringify({ access_token: 'dG9rZW4tb2YtYWxpY2U', token_type: 'Bearer', expires_in: 300 });
+const USER = JSON.stringify({ sub: 'a1', preferred_username: 'alice', name: 'Alice' });
+const FLOOD = 64 * 1024 * 1024;
+const SPACES = Buffer.alloc(64 * 1024, ' ');
+const DRIP_EVERY = 50;
+
+/** How long each answer was really held: timers are late. */
+const holds = [];
+
+const server = createServer((request, response) => {
+  request.resume();
+  request.on('end', () => {
+    if (request.url.startsWith('/latency/')) {
+      latency = Number(request.url.slice('/latency/'.length));
+      return answer(response, '{}');
+    }
+    if (request.url === '/holds') return answer(response, JSON.stringify(holds.splice(0)));
+    if (fault !== 'none') return FAULTS[fault](response);
+    const text = request.url === '/token' ? TOKEN : USER;
+    if (latency === 0) return answer(response, text);
+    const since = performance.now();
+    setTimeout(() => {
+      holds.push(performance.now() - since);
+      answer(response, text);
+    }, latency);
+  });
+});
+
+function answer(response, text) {
+  response.writeHead(200, { 'content-type': 'application/json', 'content-length': text.length });
+  response.end(text);
+}
+
+const FAULTS = {
+  hang() {},
+  reset: (response) => response.socket.resetAndDestroy(),
+  drip(response) {
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': 1000 });
+    const timer = setInterval(() => response.write(' '), DRIP_EVERY);
+    response.on('close', () => clearInterval(timer));
+  },
+  flood(response) {
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': FLOOD });
+    let sent = 0;
+    const more = () => {
+      while (sent < FLOOD) {
+        sent += SPACES.length;
+        if (!response.write(SPACES)) return;
+      }
+      response.end();
+    };
+    response.on('drain', more);
+    more();
+  },
+};
+
+server.keepAliveTimeout = 600_000;
+server.requestTimeout = 0;
+server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+// The benchmark's end of this pipe closes with it.
+process.stdin.on('end', () => process.exit(0)).resume();

@@ -1,0 +1,57 @@
+// Everything an operator copies is loaded here as it stands.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { loadConfig, type Reader } from '../src/config/load.ts';
+import { hostOptions, processOptions } from '../src/config/schema.ts';
+import { root } from './support/bridge.ts';
+
+/** The real file, and a secret where there is none on this machine. */
+const reader: Reader = {
+  read: (file) =>
+    file === '/etc/extauth-oauth/client_secret'
+      ? { text: 'secret\n', mode: 0o600, owner: 0 }
+      : { text: readFileSync(file, 'utf8'), mode: 0o644, owner: 0 },
+};
+
+describe('the example', () => {
+  const others = ['ejabberd.yml'];
+  const files = readdirSync(join(root, 'examples')).filter(
+    (name) => name.endsWith('.yml') && !others.includes(name),
+  );
+  assert.ok(files.length >= 6);
+  for (const name of files) {
+    it(`${name} is a configuration without a fault`, () => {
+      const { hosts, warnings } = loadConfig({ config: join(root, 'examples', name), env: {} }, reader);
+      assert.ok(hosts.length > 0);
+      const unsafe = warnings.filter((warning) => warning.unsafe).map(({ path }) => path);
+      // Opaque tokens of a provider that says nothing about them: the one thing that cannot be made safe.
+      assert.deepEqual(unsafe, ['mastodon.yml', 'userinfo.yml'].includes(name) ? ['audience'] : []);
+    });
+  }
+});
+
+describe('the README', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const options = [
+    ...Object.keys(hostOptions).filter((name) => name !== 'http'),
+    ...Object.keys(hostOptions.http.wrapped.entries).map((name) => `http.${name}`),
+    ...Object.keys(processOptions).filter((name) => name !== 'log'),
+    ...Object.keys(processOptions.log.wrapped.entries).map((name) => `log.${name}`),
+    'hosts',
+  ];
+  it('has a row for every option, and for none that does not exist', () => {
+    const section = /## Options\n([\s\S]*?)\n## /.exec(readme)?.[1] ?? '';
+    const rows = [...section.matchAll(/^\| ((?:`[\w.]+`(?:, )?)+) \|/gm)].flatMap(([, names = '']) =>
+      [...names.matchAll(/`([\w.]+)`/g)].map(([, name]) => name),
+    );
+    assert.deepEqual(rows.toSorted(), options.toSorted());
+  });
+  it('explains every reason a login can be refused for', () => {
+    const verdicts = readFileSync(join(root, 'src/verdict.ts'), 'utf8');
+    const reasons = [...verdicts.matchAll(/^ {2}\| '(\w+)'/gm)].map(([, reason]) => reason);
+    assert.ok(reasons.length > 25);
+    for (const reason of reasons) assert.ok(readme.includes(`\`${reason}\``), reason);
+  });
+});
