@@ -132,12 +132,6 @@ for (const length of [1024, 8192]) {
   });
 }
 
-test('a user logs in with a JWT', async () => {
-  const { token, password } = await tokenPassword(providerA, 'alice', { format: 'jwt' });
-  assert.equal(token.split('.').length, 3);
-  assert.equal(await logInAt(hostA, 'alice', password), 'ok');
-});
-
 test('a wrong password is refused', async () => {
   assert.equal(await logInAt(hostA, 'alice', secret('wrong')), 'not-authorized');
 });
