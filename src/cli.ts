@@ -1,12 +1,14 @@
-// The command line. The bridge, which servers start by the dozen, does without yargs; everything else is a command
-// of yargs' own, loaded when it is called.
+// The command line, first look: is it the bridge? Servers start that by the dozen, so it does without yargs. Everything
+// else is left to src/commands/.
 import { parseArgs } from 'node:util';
 import { type RunOptions, run } from './commands/run.ts';
 
 const args = process.argv.slice(2);
 const bridge = bridgeOptions(args);
 if (bridge !== undefined) run(bridge);
-else void import('./commands/index.ts').then(({ main }) => main(args));
+
+/** The arguments when they are for somebody else. */
+export const forCommands: readonly string[] | undefined = bridge === undefined ? args : undefined;
 
 /** The options of `run`, or `undefined` when the arguments ask for something else. */
 function bridgeOptions(given: readonly string[]): RunOptions | undefined {
