@@ -28,13 +28,34 @@ const commands = {
     bundle.onResolve({ filter: /\/commands\/index\.ts$/ }, () => ({ path: './commands.js', external: true }));
   },
 };
-/** cosmiconfig needs node:crypto only to name temporary files for .ts configurations, and 3 ms to load it. */
-const lazyCrypto = {
-  name: 'lazy-crypto',
+/**
+ * Modules that libraries load at once and the bridge needs never or only in an error: 40 ms of a start. Each stand-in
+ * that can be used after all loads the real one then.
+ */
+const standIns = {
+  // To name temporary files for .ts configurations.
+  '^crypto$': "exports.randomUUID = () => require('node:crypto').randomUUID();",
+  // To tell a stream of node:http's from others, and for a default in whose place we set our own.
+  '^node:http$': 'exports.IncomingMessage = class {}; exports.maxHeaderSize = 16384;',
+  '^(?:node:)?assert$': `const assert = (value, ...rest) => { if (!value) require('node:assert')(value, ...rest); };
+    module.exports = new Proxy(assert, { get: (_, name) => require('node:assert')[name] });`,
+  // To show where a JSON file is broken; it looks at the terminal first.
+  '^@babel/code-frame$':
+    "exports.codeFrameColumns = (...all) => require('@babel/code-frame').codeFrameColumns(...all);",
+  // HTTP/2, which is off (allowH2).
+  '/client-h2\\.js$': "module.exports = () => { throw new Error('HTTP/2 is off'); };",
+};
+const lean = {
+  name: 'lean',
   setup(bundle) {
-    bundle.onResolve({ filter: /^crypto$/ }, () => ({ path: 'crypto', namespace: 'lazy' }));
-    bundle.onLoad({ filter: /.*/, namespace: 'lazy' }, () => ({
-      contents: "exports.randomUUID = () => require('node:crypto').randomUUID()",
+    for (const [path, contents] of Object.entries(standIns)) {
+      bundle.onResolve({ filter: new RegExp(path) }, ({ namespace }) =>
+        namespace === 'lean' ? undefined : { path, namespace: 'lean' },
+      );
+    }
+    bundle.onLoad({ filter: /.*/, namespace: 'lean' }, ({ path }) => ({
+      contents: standIns[path],
+      resolveDir: process.cwd(),
     }));
   },
 };
@@ -54,7 +75,10 @@ const outputs = await Promise.all([
     outExtension: { '.js': '.cjs' },
     format: 'cjs',
     external: [typescript],
-    plugins: [lazyCrypto],
+    plugins: [lean],
+    // What Node puts around a CommonJS module; start.js runs it as a script.
+    banner: { js: '(function(require,module,exports){' },
+    footer: { js: '})' },
   }),
   build({
     ...common,
@@ -100,6 +124,8 @@ async function makeCodeCache() {
     hook,
     `const vm = require('node:vm');
     const { writeFileSync } = require('node:fs');
+    // V8 refuses a cache made under other flags than those at the start; src/oauth/http.ts sets some later.
+    require('node:v8').setFlagsFromString = () => {};
     vm.Script = class extends vm.Script {
       constructor(code, options) {
         super(code, options);

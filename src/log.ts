@@ -2,8 +2,8 @@
 // 25 ms and 4 MiB to load and four times as long for a line; nothing of what it adds is used here.) Nothing here may cost
 // a login: lines are collected, kept within bounds, and lost when there is nowhere to write them.
 import { constants, fstatSync, openSync } from 'node:fs';
-import { isatty } from 'node:tty';
 import { SonicBoom } from 'sonic-boom';
+import { isTerminal } from './extauth/stdio.ts';
 
 export type Level = 'debug' | 'info' | 'warn' | 'error';
 
@@ -149,7 +149,7 @@ function openFile(file: string): number {
 
 function openStderr(): number | undefined {
   // A terminal that answers are read from: a log line there is taken for an answer.
-  if (isatty(0) && isatty(2)) return undefined;
+  if (isTerminal(0) && isTerminal(2)) return undefined;
   // A pipe that nobody empties must not block a write, and with it the end of the process: through a description of our
   // own it says EAGAIN instead.
   if (fstatSync(2).isFIFO()) return openSync('/proc/self/fd/2', constants.O_WRONLY | constants.O_NONBLOCK);

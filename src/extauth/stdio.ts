@@ -1,7 +1,6 @@
 // The process's own stdin and stdout as the ends of a session, and what an inherited terminal needs.
 import { closeSync, fstatSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs';
 import { Socket, type SocketConstructorOpts } from 'node:net';
-import { isatty, ReadStream } from 'node:tty';
 
 export interface Input {
   pause(): void;
@@ -16,14 +15,19 @@ export interface InputEvents {
   onEnd(): void;
 }
 
+/** node:tty takes 3 ms to load, and most servers give us pipes. */
 export function isTerminal(fd: number): boolean {
-  return isatty(fd);
+  try {
+    return fstatSync(fd).isCharacterDevice() && process.getBuiltinModule('node:tty').isatty(fd);
+  } catch {
+    return false;
+  }
 }
 
 /** Reads `fd` for ever. A pipe or socket is read into one buffer that is used again and again: no stream in between. */
 export function openInput(fd: number, { onChunk, onEnd }: InputEvents): Input {
   if (isTerminal(fd)) {
-    const terminal = new ReadStream(fd);
+    const terminal = new (process.getBuiltinModule('node:tty').ReadStream)(fd);
     // The wrapper has done it already; whoever starts us without it has a shorter race instead of an endless one.
     terminal.setRawMode(true);
     return listen(terminal, onChunk, onEnd);

@@ -4,6 +4,14 @@ import type { Dispatcher } from 'undici';
 import Pool from 'undici/lib/dispatcher/pool.js';
 import { ProviderError } from './errors.ts';
 
+const { setFlagsFromString } = process.getBuiltinModule('node:v8');
+// undici's HTTP parser is WebAssembly: optimising it takes 100 ms of CPU and 5 MB, for what is fast enough without.
+setFlagsFromString('--liftoff-only');
+// A login leaves little behind. 1 MB for young objects does; V8 would grow to 16, in every worker.
+setFlagsFromString('--semi-space-growth-factor=1');
+// And what is old is small: collecting it at a quarter more instead of twice as much costs 1 % and saves 4 MiB.
+setFlagsFromString('--heap-growing-percent=25');
+
 export interface HttpRequest {
   readonly method: 'GET' | 'POST';
   readonly url: string;
