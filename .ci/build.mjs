@@ -48,7 +48,7 @@ const standIns = {
 const lean = {
   name: 'lean',
   setup(bundle) {
-    for (const [path, contents] of Object.entries(standIns)) {
+    for (const path of Object.keys(standIns)) {
       bundle.onResolve({ filter: new RegExp(path) }, ({ namespace }) =>
         namespace === 'lean' ? undefined : { path, namespace: 'lean' },
       );

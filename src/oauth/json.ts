@@ -17,12 +17,36 @@ export function parseJsonObject(text: string): ParsedJson {
     return { kind: 'other' };
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return { kind: 'other' };
-  return hasDuplicateNames(text) ? { kind: 'duplicate' } : { kind: 'object', value: value as JsonObject };
+  // Every member has one colon: where there are no more of them than members, no name can be there twice.
+  const suspicious = count(text, ':') !== countMembers(value);
+  return suspicious && hasDuplicateNames(text)
+    ? { kind: 'duplicate' }
+    : { kind: 'object', value: value as JsonObject };
 }
 
 /** The member `name` of `object` itself, never something inherited. */
 export function member(object: JsonObject, name: string): unknown {
   return Object.hasOwn(object, name) ? object[name] : undefined;
+}
+
+function count(text: string, character: string): number {
+  let found = 0;
+  for (let at = text.indexOf(character); at !== -1; at = text.indexOf(character, at + 1)) found++;
+  return found;
+}
+
+/** Of the object and of all inside it. No recursion: the text says how deep it is, and may say a million. */
+function countMembers(value: object): number {
+  let members = 0;
+  const open: object[] = [value];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    const inside: unknown[] = Array.isArray(next) ? next : Object.values(next);
+    if (!Array.isArray(next)) members += inside.length;
+    for (const inner of inside) {
+      if (typeof inner === 'object' && inner !== null) open.push(inner);
+    }
+  }
+  return members;
 }
 
 const TOKENS = /"(?:[^"\\]|\\.)*"|[{}:,[\]]/g;
