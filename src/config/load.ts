@@ -114,7 +114,7 @@ function readData(file: string, reader: Reader): unknown {
     return data;
   } catch (error) {
     if (error instanceof ConfigError) throw error;
-    return fail(syntaxProblem(error));
+    return fail(syntaxProblem(error, text));
   }
 }
 
@@ -131,17 +131,22 @@ function loaderFor(file: string): ((file: string, text: string) => unknown) | un
 }
 
 /** Where and what, without the excerpt that both parsers quote: there may be a secret in it. */
-function syntaxProblem(error: unknown): string {
-  const { reason, mark, codeFrame } = error as {
+function syntaxProblem(error: unknown, text: string): string {
+  const { reason, mark, codeFrame, message } = error as {
     reason?: unknown;
     mark?: { line: number; column: number };
     codeFrame?: unknown;
+    message?: unknown;
   };
   if (typeof reason === 'string' && mark !== undefined) {
     return `is not valid YAML: ${reason.replace(/"[^"]*"|<[^>]*>/g, '...')} in line ${mark.line + 1}, column ${mark.column + 1}`;
   }
-  const line = typeof codeFrame === 'string' ? /^> *(\d+) \|/m.exec(codeFrame)?.[1] : undefined;
-  return line === undefined ? 'is not valid JSON' : `is not valid JSON: see line ${line}`;
+  // Which of the two says where depends on the version of Node.
+  const line = /^> *(\d+) \|/m.exec(String(codeFrame))?.[1];
+  const position = /\bposition (\d+)\b/.exec(String(message))?.[1];
+  const where =
+    line ?? (position === undefined ? undefined : text.slice(0, Number(position)).split('\n').length);
+  return where === undefined ? 'is not valid JSON' : `is not valid JSON: see line ${where}`;
 }
 
 function holdsSecret(data: unknown): boolean {
