@@ -1,8 +1,8 @@
 // From one request to one answer: the operation, the virtual host, the verdict within the deadline, the log line.
 
-import type { Codec, Reply } from './extauth/codec.ts';
+import type { Reply } from './extauth/codec.ts';
 import type { Command } from './extauth/command.ts';
-import type { Answer } from './extauth/session.ts';
+import type { Answer, Request } from './extauth/session.ts';
 import type { Hosts } from './host.ts';
 import { judgeLogin } from './judge.ts';
 import { type Log, printable } from './log.ts';
@@ -24,11 +24,12 @@ export interface AnswerOptions {
   readonly now: () => number;
 }
 
-interface Context {
+interface Context extends Request {
   readonly command: Command | undefined;
-  readonly arrivedAt: number;
-  readonly format: Codec['format'];
 }
+
+/** Characters of a name in the log: no server passes longer ones. */
+const MAX_SHOWN = 1023;
 
 export type Counts = Readonly<Record<string, number>>;
 
@@ -40,10 +41,13 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
     .padStart(6, '0');
   let serial = 0;
 
-  const answer: Answer = (command, { arrivedAt, format }) => {
-    const context = { command, arrivedAt, format };
-    if (command === undefined) return conclude(context, refused('malformed'), 'no');
+  const answer: Answer = (command, request) => {
+    const context = { ...request, command };
     const current = service();
+    // ejabberd takes a plain 0 for success and tells the user so; an answer that is neither makes it fail.
+    const setpass = current === undefined || current.setpassReply === 'false' ? 'no' : 'error';
+    if (command === undefined)
+      return conclude(context, refused('malformed'), request.isSetpass ? setpass : 'no');
     if (current === undefined) {
       const verdict = unavailable('not_configured', 'there is no usable configuration');
       // Whoever cannot know whether a user exists says yes: a no would bounce messages to people who are there.
@@ -52,22 +56,21 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
     const host = current.hosts.find(command.host);
     switch (command.op) {
       case 'auth': {
-        if (host === undefined) return conclude(context, unknownHost(command.host), 'no');
+        if (host === undefined) return conclude(context, unknownHost(command.host, current.hosts), 'no');
         const { user, host: name, secret = '' } = command;
         const credentials = { localpart: user, host: name, secret: new Secret(secret) };
-        const deadlineAt = arrivedAt + current.deadline;
+        const deadlineAt = request.arrivedAt + current.deadline;
         return judgeLogin(host.authenticate, credentials, { deadlineAt, now, onInternalError }).then(
           (verdict) => conclude(context, verdict, verdict.outcome === 'accepted' ? 'yes' : 'no'),
         );
       }
       case 'isuser':
-        if (host === undefined) return conclude(context, unknownHost(command.host), 'no');
+        if (host === undefined) return conclude(context, unknownHost(command.host, current.hosts), 'no');
         return host.settings.user_exists
           ? conclude(context, 'exists', 'yes')
           : conclude(context, 'unknown', 'no');
       case 'setpass':
-        // ejabberd takes a plain 0 for success and tells the user so; an answer that is neither makes it fail.
-        return conclude(context, refused('unsupported'), current.setpassReply === 'false' ? 'no' : 'error');
+        return conclude(context, refused('unsupported'), setpass);
       case 'tryregister':
       case 'removeuser':
       case 'removeuser3':
@@ -88,8 +91,8 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
     const told = typeof verdict === 'string' ? { outcome: verdict } : verdict;
     log.write(levelOf(told), 'request', {
       op,
-      host: command && printable(command.host),
-      user: command && log.user(command.user, command.host),
+      host: command && printable(command.host.slice(0, MAX_SHOWN)),
+      user: command && log.user(command.user.slice(0, MAX_SHOWN), command.host),
       verdict: told.outcome,
       reason: 'reason' in told ? told.reason : undefined,
       method: 'method' in told ? told.method : undefined,
@@ -110,6 +113,10 @@ function levelOf(told: { outcome: string; reason?: string }): 'info' | 'warn' | 
   return told.reason === 'client_refused' || told.reason === 'not_configured' ? 'error' : 'warn';
 }
 
-function unknownHost(host: string): Verdict {
-  return refused('unknown_host', `${printable(host)} is not listed under hosts`);
+function unknownHost(host: string, { names }: Hosts): Verdict {
+  const listed = names.slice(0, 5).join(', ') + (names.length > 5 ? ', ...' : '');
+  return refused(
+    'unknown_host',
+    `${printable(host.slice(0, MAX_SHOWN))} is not listed under hosts (listed: ${listed})`,
+  );
 }

@@ -21,6 +21,8 @@ export interface HostOptions {
 }
 
 export interface Hosts {
+  /** The virtual hosts and patterns that the configuration lists. */
+  readonly names: readonly string[];
   /** The settings for a virtual host; `undefined` for one that is not listed. */
   find(name: string): Host | undefined;
   warmUp(): Promise<void>;
@@ -35,6 +37,7 @@ export function createHosts(config: Config, options: HostOptions): Hosts {
     .sort((a, b) => b.length - a.length);
 
   return {
+    names: [...hosts.keys()],
     // Without `hosts` in the configuration there is one entry, '', for every name.
     find: (name) =>
       hosts.get(name) ?? hosts.get(patterns.find((pattern) => name.endsWith(pattern.slice(1))) ?? ''),

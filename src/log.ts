@@ -152,7 +152,11 @@ function openStderr(): number | undefined {
   if (isTerminal(0) && isTerminal(2)) return undefined;
   // A pipe that nobody empties must not block a write, and with it the end of the process: through a description of our
   // own it says EAGAIN instead.
-  if (fstatSync(2).isFIFO()) return openSync('/proc/self/fd/2', constants.O_WRONLY | constants.O_NONBLOCK);
+  try {
+    if (fstatSync(2).isFIFO()) return openSync('/proc/self/fd/2', constants.O_WRONLY | constants.O_NONBLOCK);
+  } catch {
+    // The pipe is another user's: ours to write to, and not to open.
+  }
   return 2;
 }
 

@@ -12,11 +12,13 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect, createServer as createSocketServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Bridge, frame, program, startBridge, temporaryFolder, writeConfig } from './support/bridge.ts';
-import { type Scripted, startScripted } from './support/scripted-provider.ts';
+import { type Scripted, selfSigned, startScripted } from './support/scripted-provider.ts';
 
 const good = 'auth:alice:example.org:alice-password';
 const bad = 'auth:alice:example.org:wrong';
@@ -75,6 +77,9 @@ describe('the bridge', () => {
       ['certauth:alice:example.org:pem', 0],
       ['', 0],
       ['nonsense', 0],
+      ['setpass:alice:example.org:', 2],
+      ['setpass:alice:example.org:\0', 2],
+      ['auth:alice\nauth:bob:example.org:alice-password', 0],
     ];
     for (const [request, answer] of table) {
       it(`${JSON.stringify(request)} with ${answer}`, async () =>
@@ -126,7 +131,7 @@ describe('the bridge', () => {
           frame('removeuser:a:b'),
           frame(Buffer.alloc(300, 0x3a)),
           frame('isuser:x:unlisted.example'),
-          frame('setpass:a'),
+          frame('setpas:a'),
           frame('toString:a:b:c'),
         ];
         const batch = Buffer.concat(
@@ -253,6 +258,13 @@ describe('the bridge', () => {
       });
     });
 
+    it('stays up on a mistyped option with a value of its own', async () => {
+      await withBridge({ args: ['--cofnig', '/etc/extauth-oauth.yml'] }, async (bridge) => {
+        assert.equal(await bridge.ask(good), 0);
+        await until(() => bridge.log().includes('unknown option --cofnig'));
+      });
+    });
+
     it('logs in again when the provider is back', async () => {
       const { port } = provider;
       await provider.stop();
@@ -370,7 +382,7 @@ describe('the bridge', () => {
 
     it('escapes what a terminal would obey', async () => {
       await withBridge({ config }, async (bridge) => {
-        await bridge.ask('auth:a\x1b[2J\x9b1m\u202e\nx:example.org:x');
+        await bridge.ask('auth:a\x9b1m\u202ex:example.org:x');
         await until(() => bridge.log().includes('"op":"auth"'));
         // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
         assert.ok(!/[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/.test(bridge.log()));
@@ -469,6 +481,81 @@ describe('the bridge', () => {
         assert.equal(await bridge.ask(good), 1);
       });
     });
+  });
+
+  it('goes through a proxy where it is told to, and around it on this machine', async () => {
+    const asked: string[] = [];
+    // Whoever is asked for, the provider is there.
+    const proxy = createServer().on('connect', (request, socket) => {
+      asked.push(request.url ?? '');
+      const through = connect(provider.port, '127.0.0.1', () => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\n');
+        socket.pipe(through).pipe(socket);
+      });
+      for (const end of [socket, through]) end.on('error', () => {});
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const { port } = proxy.address() as AddressInfo;
+    const far = {
+      token_endpoint: 'http://id.example/token',
+      validation_endpoint: 'http://id.example/userinfo',
+    };
+    const http = { proxy: `http://127.0.0.1:${port}`, allow_http: true };
+    try {
+      await withBridge({ config: { ...config, ...far, http } }, async (bridge) => {
+        assert.equal(await bridge.ask(good), 1, 'through the proxy');
+        assert.equal(await bridge.ask(bad), 0);
+      });
+      assert.ok(asked.length > 0 && asked.every((target) => target === 'id.example:80'), String(asked));
+      asked.length = 0;
+      await withBridge({ config: { ...config, http } }, async (bridge) => {
+        assert.equal(await bridge.ask(good), 1);
+      });
+      assert.deepEqual(asked, []);
+    } finally {
+      proxy.close();
+      proxy.closeAllConnections();
+    }
+  });
+
+  it('checks certificates, whatever its environment says', async () => {
+    const tls = await startScripted({ tls: selfSigned('127.0.0.1') });
+    const endpoints = { token_endpoint: tls.endpoints.token, validation_endpoint: tls.endpoints.userinfo };
+    const env = { NODE_TLS_REJECT_UNAUTHORIZED: '0' };
+    await withBridge({ config: { ...config, ...endpoints }, env }, async (bridge) => {
+      assert.equal(await bridge.ask(good), 0);
+      await until(() => bridge.logLines().some(({ reason }) => reason === 'provider_unreachable'));
+      assert.equal(tls.seen.length, 0, 'nothing was sent');
+    });
+    await tls.stop();
+  });
+
+  it('answers all that it has read to a slow reader at the other end of one socket, and reads no more than it can answer', async () => {
+    const path = join(temporaryFolder(), 'socket');
+    let answers = 0;
+    const server = createSocketServer({ allowHalfOpen: true }, (socket) => {
+      const fd = (socket as unknown as { _handle: { fd: number } })._handle.fd;
+      socket.pause();
+      const child = spawn(process.execPath, [program], {
+        stdio: [fd, fd, 'ignore'],
+        env: { ...process.env, EXTAUTH_OAUTH_CONFIG: writeConfig(config) },
+      });
+      child.on('spawn', () => socket.destroy());
+    });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    const client = connect({ path, allowHalfOpen: true });
+    const requests = 60_000;
+    client.write(Buffer.concat(Array.from({ length: requests }, () => frame('isuser:alice:example.org'))));
+    client.end();
+    client.pause();
+    await sleep(300);
+    client.on('data', (chunk: Buffer) => {
+      answers += chunk.length / 4;
+    });
+    client.resume();
+    await new Promise((resolve) => client.on('close', resolve));
+    server.close();
+    assert.equal(answers, requests);
   });
 
   it('runs nothing from the working directory', async () => {

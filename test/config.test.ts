@@ -286,6 +286,12 @@ describe('a client secret', () => {
       ['client_secret.a.example', 'client_secret'],
     );
   });
+  it('comes from systemd as systemd shows it, to a group by its access list', () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'client_secret'), 'credential');
+    chmodSync(join(folder, 'client_secret'), 0o440);
+    assert.equal(settings({}, { CREDENTIALS_DIRECTORY: folder }).clientSecret?.reveal(), 'credential');
+  });
   it('shows nothing, however it is printed', async () => {
     const { clientSecret } = settings({ client_secret: 'planted' });
     const { inspect } = await import('node:util');
@@ -296,6 +302,41 @@ describe('a client secret', () => {
     ]) {
       assert.ok(!shown.includes('planted'), shown);
     }
+  });
+});
+
+describe('what is said of one provider', () => {
+  const top = { ...provider, token_endpoint: 'https://id.example/token', client_secret: 'of-the-top' };
+  const other = { issuer: 'https://other.example', resource_owner_password: true };
+  const hostOf = (config: object): HostSettings => load(config).hosts[0] as HostSettings;
+  it('is not used for a host with another: no endpoint, no secret', () => {
+    const host = hostOf({
+      ...top,
+      validation_endpoint: 'https://id.example/me',
+      hosts: { 'b.example': other },
+    });
+    assert.equal(host.token_endpoint, undefined);
+    assert.equal(host.validation_endpoint, undefined);
+    assert.equal(host.clientSecret, undefined);
+  });
+  it('keeps its secret from a host with another client or endpoint', () => {
+    for (const own of [{ client_id: 'b' }, { token_endpoint: 'https://b.example/token' }]) {
+      assert.equal(hostOf({ ...top, hosts: { 'b.example': own } }).clientSecret, undefined);
+    }
+  });
+  it('is inherited by a host that says nothing else', () => {
+    const host = hostOf({ ...top, hosts: { 'b.example': { scope: 'x' } } });
+    assert.equal(host.clientSecret?.reveal(), 'of-the-top');
+    assert.equal(host.token_endpoint, top.token_endpoint);
+  });
+  it('is no secret for several of them', () => {
+    const hosts = {
+      'a.example': { issuer: 'https://a.example' },
+      'b.example': { issuer: 'https://b.example' },
+    };
+    const env = { EXTAUTH_OAUTH_CLIENT_SECRET: 'x' };
+    assert.match(problems({ client_id: 'x', hosts }, env)[0] ?? '', /one secret for all/);
+    assert.deepEqual(problems({ ...provider, hosts: { 'a.example': null, 'b.example': null } }, env), []);
   });
 });
 
@@ -355,6 +396,8 @@ describe('the file', () => {
       'config.yml',
       'issuer: a\nissuer: b',
     ],
+    ['a secret that is a YAML tag', /is not valid YAML: /, 'config.yml', 'client_secret: !plan^ted'],
+    ['a secret that is a YAML alias', /is not valid YAML: /, 'config.yml', 'client_secret: *planted"x'],
     ['broken JSON', /is not valid JSON: see line 2/, 'config.json', '{"client_secret":"planted",\n}'],
     ['nothing', /is empty/, 'config.yml', ' \n'],
     [

@@ -48,6 +48,8 @@ describe('a request', () => {
     ['AUTH:alice:example.org:secret', undefined],
     ['constructor:alice:example.org:secret', undefined],
     ['auth:alice:example.org:sec\0ret', undefined],
+    ['isuser:bob:example.org\nauth:alice:example.org:x', undefined],
+    ['auth:bob\n:example.org:x', undefined],
     [Buffer.from('auth:alice:example.org:\xff\xfe', 'latin1'), undefined],
     [Buffer.from('auth:al\xc0\x80ice:example.org:secret', 'latin1'), undefined],
   ];
@@ -214,6 +216,32 @@ describe('a conversation', () => {
     const { asked, written } = await converse(chunks.map((chunk) => Buffer.from(chunk)));
     assert.deepEqual(asked, ['isuser:a:h:', undefined, 'auth:a:h:right']);
     assert.equal(written.toString(), '0\n0\n1\n');
+  });
+
+  it('is given up when a request has waited longer than its server does', async () => {
+    let clock = 0;
+    let closed = false;
+    let written = 0;
+    const session = createSession({
+      answer: () => new Promise((resolve) => setImmediate(() => resolve('no'))),
+      protocol: 'auto',
+      write: () => written++,
+      pause() {},
+      resume() {},
+      close: () => {
+        closed = true;
+      },
+      now: () => clock,
+    });
+    session.feed(frame('auth:a:h:x').subarray(0, 5));
+    clock = 60_000;
+    session.feed(frame('auth:a:h:x').subarray(5));
+    await session.idle();
+    assert.deepEqual([written, closed], [1, false], 'slow to come is not slow to be answered');
+    session.feed(frame('auth:a:h:x'));
+    clock = 100_000;
+    await session.idle();
+    assert.deepEqual([written, closed], [1, true]);
   });
 
   it('that is half a frame has no answer yet', async () => {

@@ -544,6 +544,16 @@ interface GroupOptions {
   readonly hosts?: (scripted: Scripted) => Promise<Record<string, unknown>>;
 }
 
+/** A host with endpoints of its own inherits no secret. */
+function withSecret(hosts: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(hosts).map(([name, options]) => [
+      name,
+      { client_secret: CLIENT_SECRET, ...(options as object) },
+    ]),
+  );
+}
+
 function group(name: string, { rows, hosts }: GroupOptions): void {
   describe(name, { concurrency: 1 }, () => {
     let bridge: Bridge;
@@ -565,7 +575,7 @@ function group(name: string, { rows, hosts }: GroupOptions): void {
           deadline: `${DEADLINE}ms`,
           http: { timeout: '1s' },
           log: { level: 'debug' },
-          ...(hosts === undefined ? {} : { hosts: await hosts(scripted) }),
+          ...(hosts === undefined ? {} : { hosts: withSecret(await hosts(scripted)) }),
         },
         env: { EXTAUTH_OAUTH_CLIENT_SECRET: CLIENT_SECRET },
       });

@@ -183,6 +183,27 @@ describe("the provider's claims", () => {
       'fine',
     ],
     [
+      'with an address of a domain that folds to ours',
+      { email: 'alice@\u212aorp.example', email_verified: true },
+      'alice',
+      { ...split, username_domains: ['korp.example'] },
+      'domain_not_allowed',
+    ],
+    [
+      'with the verification of another address',
+      { email_verified: true, attributes: { email: 'alice@corp.example', email_verified: false } },
+      'alice',
+      { ...split, username_field: ['attributes.email'] },
+      'email_not_verified',
+    ],
+    [
+      'with the verification beside the address',
+      { attributes: { email: 'alice@corp.example', email_verified: true } },
+      'alice',
+      { ...split, username_field: ['attributes.email'] },
+      'fine',
+    ],
+    [
       'with an address of another domain',
       { email: 'alice@evil.example', email_verified: true },
       'alice',

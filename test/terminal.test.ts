@@ -44,6 +44,21 @@ const slow = 'auth:alice:h:slow\n';
 const setpass = 'setpass:bob:h:x\n';
 
 describe('on a terminal', () => {
+  for (const key of ['\x03', '\x04']) {
+    it(`${JSON.stringify(key)} alone ends the conversation`, () => {
+      let interrupted = 0;
+      const session = createTerminalSession({
+        answer: () => 'no',
+        write: () => {},
+        now: () => 0,
+        fresh: false,
+        onInterrupt: () => interrupted++,
+      });
+      session.feed(Buffer.from(key));
+      assert.equal(interrupted, 1);
+    });
+  }
+
   const table: [
     title: string,
     steps: Step[],
@@ -126,6 +141,23 @@ describe('on a terminal', () => {
       'that is fresh, the rest of a swallowed line is, too',
       [{ read: 'auth:alice:', wait: 40 }, { read: 'h:right\n' }, { read: wrong }],
       { fresh: true },
+      '0\n',
+    ],
+    [
+      'what was dropped in the middle of a line does not hide the next one',
+      [
+        { read: 'auth:alice:h:a rather long password' },
+        { read: `x\n${right}` },
+        { read: 'isuser:b:h\n' },
+        { read: wrong },
+      ],
+      {},
+      '0\n0\n',
+    ],
+    [
+      '^C in the middle of a line is part of it',
+      [{ read: 'auth:alice:h:' }, { read: '\x03' }, { read: '\n' }],
+      {},
       '0\n',
     ],
     ['an empty line is answered no', [{ read: '\n', wait: 80 }], {}, '0\n'],

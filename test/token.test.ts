@@ -103,6 +103,23 @@ describe('a secret', () => {
       'malformed_token',
     ],
     [
+      'a JWT with a dot too many, where tokens are taken',
+      `${token}.`,
+      { credential: 'token' },
+      'malformed_token',
+    ],
+    ['a JWT with padding, where tokens are taken', `${token}=`, { credential: 'token' }, 'malformed_token'],
+    ['a JWT with a tail, where passwords are allowed', `${token}~x`, { passwords: true }, 'malformed_token'],
+    ['a marked JWT with a dot too many', `token:${token}.`, { token_prefix: 'token:' }, 'malformed_token'],
+    [
+      'a JWT without a signature',
+      `${token.slice(0, token.lastIndexOf('.') + 1)}`,
+      { credential: 'token' },
+      'malformed_token',
+    ],
+    ['nothing', '', { passwords: true }, 'malformed'],
+    ['a NUL', 'a\0b', { passwords: true }, 'malformed'],
+    [
       'a JWT with a header of 100 KB',
       jwt({ ...header, pad: 'x'.repeat(100_000) }, claims),
       {},
@@ -116,7 +133,7 @@ describe('a secret', () => {
       assert.ok(
         !JSON.stringify(found, (key, value) =>
           key === 'token' || key === 'jwt' ? undefined : value,
-        ).includes(secret),
+        ).includes(secret) || secret === '',
       );
     });
   }

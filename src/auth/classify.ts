@@ -3,7 +3,7 @@
 
 import { isB64Token } from '../oauth/provider.ts';
 import { type Refused, refused, type Secret } from '../verdict.ts';
-import { type Jwt, looksLikeJwt, MAX_TOKEN, readJwt } from './jwt.ts';
+import { type Jwt, type JwtShape, looksLikeJwt, MAX_TOKEN, readJwt } from './jwt.ts';
 
 export interface ClassifySettings {
   readonly credential: 'auto' | 'token' | 'password';
@@ -19,6 +19,8 @@ export type Classified =
 export function classify(secret: Secret, settings: ClassifySettings): Classified | Refused {
   const { credential, token_prefix, passwords } = settings;
   const text = secret.reveal();
+  if (text === '' || text.includes('\0'))
+    return refused('malformed', 'the secret is empty or has a NUL in it');
   const prefixed = token_prefix !== undefined && text.startsWith(token_prefix);
   const token = prefixed ? text.slice(token_prefix.length) : text;
   const shape = looksLikeJwt(token);
@@ -38,13 +40,14 @@ export function classify(secret: Secret, settings: ClassifySettings): Classified
   return { kind: 'password', secret };
 }
 
-function readToken(token: string, shape: ReturnType<typeof looksLikeJwt>): Classified | Refused {
+function readToken(token: string, shape: JwtShape | undefined): Classified | Refused {
   if (token.length > MAX_TOKEN)
     return refused('malformed_token', `the token is longer than ${MAX_TOKEN} bytes`);
   if (!isB64Token(token))
     return refused('malformed_token', 'the token has characters that no bearer token has');
   if (shape === 'encrypted')
     return refused('malformed_token', 'the token is encrypted: nobody here can read it');
+  if (shape === 'mangled') return refused('malformed_token', 'the token begins like a JWT and is none');
   if (shape === undefined) return { kind: 'token', token, jwt: undefined };
   const jwt = readJwt(token);
   if (jwt === undefined)

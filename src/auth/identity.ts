@@ -50,7 +50,7 @@ export function judgeIdentity(
   if (typeof value !== 'string' || value === '')
     return refused('username_invalid', `the provider's ${field} is not text`);
 
-  const verified = member(claims, 'email_verified');
+  const verified = beside(claims, field, 'email_verified');
   if (
     /(?:^|\.)email$/.test(field) &&
     rules.require_email_verified &&
@@ -66,8 +66,8 @@ export function judgeIdentity(
   let name = value;
   if (rules.username_mapping === 'split') {
     const at = value.lastIndexOf('@');
-    const domains = (rules.username_domains ?? [host]).map((domain) => domain.toLowerCase());
-    if (at <= 0 || !domains.includes(value.slice(at + 1).toLowerCase())) {
+    const domains = (rules.username_domains ?? [host]).map(lowerAscii);
+    if (at <= 0 || !domains.includes(lowerAscii(value.slice(at + 1)))) {
       return refused(
         'domain_not_allowed',
         `the provider's ${field} is not a name at ${domains.join(' or ')} (username_domains)`,
@@ -85,6 +85,18 @@ export function judgeIdentity(
   return prepared === localpart
     ? undefined
     : refused('user_mismatch', "the secret is good, but it is another user's");
+}
+
+/** Only A to Z: Unicode has other letters that fold to ASCII ones, and domains of other people with them. */
+function lowerAscii(text: string): string {
+  return text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+}
+
+/** The claim `name` in the same object as the claim that was found by `field`. */
+function beside(claims: JsonObject, field: string, name: string): unknown {
+  return member(claims, field) === undefined
+    ? walk(claims, [...field.split('.').slice(0, -1), name])
+    : member(claims, name);
 }
 
 /** The first of the fields that the claims have. A field is a claim's name or, failing that, a dotted path. */

@@ -9,19 +9,24 @@ export interface Jwt {
 /** Token sizes seen go up to 8 KB; the bound is DESIGN's, and holds before anything is decoded. */
 export const MAX_TOKEN = 16 * 1024;
 
-const SEGMENT = /^[A-Za-z0-9_-]+$/;
+const JWS = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}$/;
+const JWE = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){4}$/;
 
-/** Three base64url parts, the first of which decodes to an object with `alg`; five such parts are an encrypted token. */
-export function looksLikeJwt(text: string): 'signed' | 'encrypted' | undefined {
-  // Longer than any token, and still recognisable: it must not be taken for a password.
-  const [first = '', ...rest] = text.split('.', 6);
-  if (rest.length !== 2 && rest.length !== 4) return undefined;
-  if (!SEGMENT.test(first) || !/^[A-Za-z0-9_\-.]+$/.test(text)) return undefined;
-  const header = decode(first);
-  if (header === undefined || header === 'duplicate' || typeof header.alg !== 'string') {
-    return header === 'duplicate' ? 'signed' : undefined;
-  }
-  return rest.length === 2 ? 'signed' : 'encrypted';
+/** `mangled`: begins like a JWT and is none, such as one with a character too many. */
+export type JwtShape = 'signed' | 'encrypted' | 'mangled';
+
+/**
+ * Whether `text` is a JWT: what stands before its first dot decodes to an object with `alg`. What begins so and is not
+ * well-formed must be neither an opaque token nor a password: there are servers that ignore what is too much of it, and
+ * then nobody would have looked at its claims.
+ */
+export function looksLikeJwt(text: string): JwtShape | undefined {
+  const dot = text.indexOf('.');
+  if (dot <= 0) return undefined;
+  const header = decode(text.slice(0, dot));
+  if (header === undefined) return undefined;
+  if (header !== 'duplicate' && !Object.hasOwn(header, 'alg')) return undefined;
+  return JWS.test(text) ? 'signed' : JWE.test(text) ? 'encrypted' : 'mangled';
 }
 
 /** `undefined` when a part is no JSON object or has a name twice: different readers would read different things. */

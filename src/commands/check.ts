@@ -23,7 +23,7 @@ interface Row {
 /** A name that nobody has, a password that opens nothing, and a token that nobody gave out. */
 const NOBODY = 'extauth-oauth-check';
 
-/** The exit code: 0 fine or only warnings, 1 errors, 78 no usable configuration. */
+/** The exit code: 0 fine or only warnings, 1 errors, 78 a configuration that is unusable or unsafe. */
 export async function check({ config, print }: CheckOptions): Promise<number> {
   const rows: Row[] = [];
   const show = (row: Row): void => {
@@ -37,7 +37,7 @@ export async function check({ config, print }: CheckOptions): Promise<number> {
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     for (const { path, message } of error.problems)
-      show({ level: 'ERROR', what: path || 'configuration', found: message });
+      show({ level: 'ERROR', what: path || error.file || 'configuration', found: message });
     return EXIT.config;
   }
   show({ level: 'ok', what: 'configuration', found: settings.file });
@@ -47,6 +47,7 @@ export async function check({ config, print }: CheckOptions): Promise<number> {
   for (const host of settings.hosts) {
     for await (const row of examine(host)) show(row);
   }
+  if (settings.warnings.some(({ unsafe }) => unsafe)) return EXIT.config;
   return rows.some(({ level }) => level === 'ERROR') ? EXIT.failed : EXIT.fine;
 }
 
@@ -68,7 +69,36 @@ async function* examine(settings: HostSettings): AsyncGenerator<Row> {
 
   try {
     if (settings.issuer !== undefined || settings.discovery_url !== undefined) {
-      yield await ask('discovery', async () => `issuer ${(await provider.metadata(signal())).issuer}`);
+      const discovery = await ask(
+        'discovery',
+        async () => `issuer ${(await provider.metadata(signal())).issuer}`,
+      );
+      yield discovery;
+      // Everything else would only say the same again.
+      if (discovery.level === 'ERROR' && settings.validation_endpoint === undefined) return;
+    }
+    if (
+      settings.passwords &&
+      settings.username_field.includes('preferred_username') &&
+      !settings.scope.includes('profile')
+    ) {
+      yield {
+        level: 'warning',
+        what: at('scope'),
+        found: `${settings.scope || 'none'}: most providers name preferred_username only with scope: openid profile`,
+      };
+    }
+    if (
+      settings.passwords &&
+      settings.client_id !== undefined &&
+      settings.clientSecret === undefined &&
+      settings.client_auth_method !== 'none'
+    ) {
+      yield {
+        level: 'warning',
+        what: at('client_secret_file'),
+        found: 'no client secret: right for a public client only, which client_auth_method: none says',
+      };
     }
     yield await ask('UserInfo', () => tryUserinfo(provider, signal));
     if (settings.passwords) yield await ask('password grant', () => tryPasswordGrant(provider, signal));

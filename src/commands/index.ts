@@ -1,9 +1,12 @@
 // The commands that people type, as yargs commands with lazy handlers. The only place that prints usage or sets an exit code.
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import yargs from 'yargs';
 import { EXIT } from './exit.ts';
 
 export async function main(args: readonly string[]): Promise<void> {
+  // `check | head`: who reads no more has seen enough.
+  process.stdout.on('error', () => process.exit());
   const parser = yargs([...args])
     .scriptName('extauth-oauth')
     .locale('en')
@@ -20,7 +23,7 @@ export async function main(args: readonly string[]): Promise<void> {
       {},
       async ({ config }) => {
         const { check } = await import('./check.ts');
-        process.exitCode = await check({ config: text(config), print });
+        process.exitCode = await check({ config: fileOf(config), print });
       },
     )
     .command(
@@ -32,7 +35,7 @@ export async function main(args: readonly string[]): Promise<void> {
           .option('stdin', { type: 'boolean', default: false, describe: 'read the secret from stdin' }),
       async ({ config, jid, stdin }) => {
         const { login } = await import('./login.ts');
-        process.exitCode = await login({ config: text(config), jid, stdin, print });
+        process.exitCode = await login({ config: fileOf(config), jid, stdin, print });
       },
     )
     .option('config', { type: 'string', describe: 'configuration file (YAML or JSON)', global: true })
@@ -44,26 +47,36 @@ export async function main(args: readonly string[]): Promise<void> {
     .version(version())
     .strict()
     .exitProcess(false)
+    .help('help')
+    .alias('help', 'h')
+    .alias('version', 'V')
     .fail((message, error) => {
-      // An error without a message of yargs' is one that a handler has thrown.
-      if (message === null || message === undefined || message === '') throw error;
-      process.stderr.write(`extauth-oauth: ${message}\nTry extauth-oauth --help\n`);
-      process.exitCode = EXIT.usage;
+      throw error ?? new UsageError(message);
     });
   try {
     await parser.parseAsync();
   } catch (error) {
+    const usage = error instanceof UsageError || (error as Error).name === 'YError';
     process.stderr.write(`extauth-oauth: ${error instanceof Error ? error.message : 'failed'}\n`);
-    process.exitCode = EXIT.failed;
+    if (usage) process.stderr.write('Try extauth-oauth --help\n');
+    process.exitCode = usage ? EXIT.usage : EXIT.failed;
   }
+}
+
+/** The command line is not understood. */
+class UsageError extends Error {
+  override readonly name = 'UsageError';
 }
 
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
+/** The working directory is a server's to choose, but here somebody has typed the name in it. */
+function fileOf(value: unknown): string | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== 'string' || value === '') throw new UsageError('--config needs a file, once');
+  return resolve(value);
 }
 
 function version(): string {

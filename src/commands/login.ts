@@ -28,8 +28,12 @@ export async function login({ config, jid, stdin, print }: LoginOptions): Promis
     print(`${jid} is no JID: user@virtual.host`);
     return EXIT.usage;
   }
-  if (!stdin && !process.stdin.isTTY) {
-    print('The secret is asked for on the terminal, and this is none: use --stdin');
+  if (stdin === process.stdin.isTTY) {
+    print(
+      stdin
+        ? 'This is a terminal, which would show the secret: leave --stdin out, and it is asked for'
+        : 'The secret is asked for on the terminal, and this is none: use --stdin',
+    );
     return EXIT.usage;
   }
 
@@ -93,14 +97,19 @@ function askForSecret(): Promise<string> {
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: process.stdin, output: nowhere, terminal: true, historySize: 0 });
   return new Promise((resolve) => {
+    let answered = false;
     lines.question('', (secret) => {
+      answered = true;
       lines.close();
       process.stderr.write('\n');
       resolve(secret);
     });
-    lines.on('SIGINT', () => {
+    const giveUp = (): void => {
       process.stderr.write('\n');
       process.exit(EXIT.failed);
-    });
+    };
+    lines.on('SIGINT', giveUp);
+    // ^D; after an answer it comes too late to matter.
+    lines.on('close', () => setImmediate(() => answered || giveUp()));
   });
 }

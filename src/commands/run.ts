@@ -10,6 +10,7 @@ import {
   isTerminal,
   openInput,
   openOutput,
+  releaseTerminal,
   watchParent,
 } from '../extauth/stdio.ts';
 import { createTerminalSession } from '../extauth/terminal.ts';
@@ -58,7 +59,9 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
       deadline: fresh.process.deadline ?? (terminal ? TERMINAL_DEADLINE : PIPE_DEADLINE),
     };
     log.write('info', 'configured', { file: fresh.file, hosts: fresh.hosts.length });
-    for (const { path, message } of fresh.warnings) log.write('warn', 'configuration', { path, message });
+    for (const { path, message, unsafe } of fresh.warnings) {
+      log.write(unsafe ? 'warn' : 'info', 'configuration', { path, message });
+    }
     if (terminal && fresh.process.protocol === 'ejabberd') {
       log.write('warn', 'configuration', {
         path: 'protocol',
@@ -111,10 +114,20 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
   if (usageProblem !== undefined) log.write('error', 'usage', { message: usageProblem });
 
   const { answer, counts } = createAnswer({ service: () => service, log, now });
-  const output = openOutput(1, () => end('nobody reads the answers any more'));
+  const output = openOutput(1, {
+    onFull: () => input.pause(),
+    onDrained: () => input.resume(),
+    onBroken: () => end('nobody reads the answers any more'),
+  });
   const protocol = live.current()?.process.protocol ?? 'auto';
   const session: Session = terminal
-    ? createTerminalSession({ answer, write: output.write, now, fresh: isFreshTerminal() })
+    ? createTerminalSession({
+        answer,
+        write: output.write,
+        now,
+        fresh: isFreshTerminal(),
+        onInterrupt: () => end('interrupted'),
+      })
     : createSession({
         answer,
         protocol,
@@ -143,11 +156,18 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
   }
 
   async function finish(why: string): Promise<void> {
-    await atMost(LAST_ANSWERS, session.idle());
+    await atMost(
+      LAST_ANSWERS,
+      session.idle().then(() => output.drained()),
+    );
     log.write('info', 'stopped', { why, ...counts() });
     const [flushed] = await Promise.all([log.close(), atMost(LAST_WORK, Promise.all(background))]);
-    // exit() waits for the thread whose write to stderr is stuck, for ever: nobody reads there.
-    if (!flushed && !terminal) process.kill(process.pid, 'SIGKILL');
+    // exit() waits for every thread: one that is stuck in a write to a stderr that nobody reads, or in a name server that
+    // does not answer, would keep us for seconds or for ever.
+    const stuck = !flushed || process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap');
+    if (stuck && !terminal) process.kill(process.pid, 'SIGKILL');
+    // Node puts a terminal back as it was, and crashes when that has been hung up; what is closed, it leaves alone.
+    if (terminal) releaseTerminal();
     // Always 0: Prosody never starts a program again that ended otherwise.
     process.exit(0);
   }

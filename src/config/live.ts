@@ -18,8 +18,8 @@ export interface LiveOptions {
   readonly onProblem: (error: ConfigError) => void;
 }
 
-/** A change is to be noticed within 5 s. */
-const POLL = 2000;
+/** A change is to be noticed within 5 s, and seen twice: the first time it may be half written. */
+const POLL = 1500;
 
 export function liveConfig({ surroundings, onConfig, onProblem }: LiveOptions): LiveConfig {
   let current: Config | undefined;
@@ -34,7 +34,7 @@ export function liveConfig({ surroundings, onConfig, onProblem }: LiveOptions): 
         read(file) {
           read.set(file, '');
           const content = plain.read(file);
-          read.set(file, content.text + content.mode);
+          read.set(file, signature(content.text, content.mode, content.owner));
           return content;
         },
       });
@@ -51,26 +51,35 @@ export function liveConfig({ surroundings, onConfig, onProblem }: LiveOptions): 
     }
   }
 
-  async function changed(): Promise<boolean> {
+  /** What the files say now, as one text. */
+  async function look(): Promise<string> {
     const { file } = locateConfig(surroundings);
-    if (file !== undefined && !files.has(file)) return true;
-    for (const [name, before] of files) {
-      const now = await Promise.all([readFile(name, 'utf8'), stat(name)]).then(
-        ([text, { mode }]) => text + mode,
-        () => '',
-      );
-      if (now !== before) return true;
-    }
-    return false;
+    const names = new Set([...files.keys(), ...(file === undefined ? [] : [file])]);
+    const contents = await Promise.all(
+      [...names].map((name) =>
+        Promise.all([readFile(name, 'utf8'), stat(name)]).then(
+          ([text, { mode, uid }]) => `${name}\n${signature(text, mode, uid)}`,
+          () => `${name}\n`,
+        ),
+      ),
+    );
+    return contents.join('\n');
+  }
+
+  let lastLook = '';
+  async function poll(): Promise<void> {
+    const now = await look();
+    const loaded = [...files].map(([name, content]) => `${name}\n${content}`).join('\n');
+    if (now !== loaded && now === lastLook) reload();
+    lastLook = now;
   }
 
   reload();
-  const timer = setInterval(() => {
-    changed().then(
-      (yes) => yes && reload(),
-      () => {},
-    );
-  }, POLL);
+  const timer = setInterval(() => void poll().catch(() => {}), POLL);
   timer.unref();
   return { current: () => current, reload };
+}
+
+function signature(text: string, mode: number, owner: number): string {
+  return `${mode} ${owner} ${text}`;
 }

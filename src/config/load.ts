@@ -15,6 +15,8 @@ export interface HostSettings extends Omit<HostOptions, 'client_secret' | 'clien
   /** The virtual host, `*.` and a domain, or `''` for all. */
   readonly pattern: string;
   readonly clientSecret: Secret | undefined;
+  /** The secret is that of the process, not one named for this host. */
+  readonly sharedSecret: boolean;
   /** Whether passwords are exchanged at the token endpoint at all. */
   readonly passwords: boolean;
   /** The text of `http.ca_file`. */
@@ -86,6 +88,17 @@ export function loadConfig(surroundings: Surroundings = {}, reader = createReade
   const hosts = drafts.map((draft) =>
     complete(draft, { env, reader, problems, warnings: warnings as Problem[] }),
   );
+  const borrowed = hosts.filter(({ sharedSecret }) => sharedSecret);
+  const providers = new Set(
+    borrowed.map((host) => [host.issuer, host.discovery_url, host.token_endpoint, host.client_id].join('\n')),
+  );
+  if (providers.size > 1) {
+    problems.push({
+      path: 'hosts',
+      message:
+        'have several providers or clients, and one secret for all (EXTAUTH_OAUTH_CLIENT_SECRET or the credential client_secret): name each its own by client_secret_file or the credential client_secret.<host>',
+    });
+  }
   if (problems.length > 0) throw new ConfigError(unique(problems), file);
   return { file, process: options, hosts, warnings: unique(warnings) };
 }
@@ -139,7 +152,9 @@ function syntaxProblem(error: unknown, text: string): string {
     message?: unknown;
   };
   if (typeof reason === 'string' && mark !== undefined) {
-    return `is not valid YAML: ${reason.replace(/"[^"]*"|<[^>]*>/g, '...')} in line ${mark.line + 1}, column ${mark.column + 1}`;
+    // What follows the first of these marks may be quoted from the file.
+    const what = reason.split(/[:;"'`<(!*&]/)[0]?.trim();
+    return `is not valid YAML: ${what} in line ${mark.line + 1}, column ${mark.column + 1}`;
   }
   // Which of the two says where depends on the version of Node.
   const line = /^> *(\d+) \|/m.exec(String(codeFrame))?.[1];
@@ -169,6 +184,7 @@ function complete(
 ): HostSettings {
   const { client_secret, client_secret_file, ...rest } = options;
   const at = (key: string): string => (pattern === '' ? key : pathOf('hosts', pattern, key));
+  let sharedSecret = false;
   const clientSecret = readSecret();
   const passwords = allowsPasswords(options);
   if (
@@ -193,7 +209,7 @@ function complete(
         'client id or secret has characters that servers decode differently: if the provider refuses the client, try basic_raw or post',
     });
   }
-  return { ...rest, pattern, clientSecret, passwords, authorities: readAuthorities() };
+  return { ...rest, pattern, clientSecret, sharedSecret, passwords, authorities: readAuthorities() };
 
   function readSecret(): Secret | undefined {
     if (client_secret !== undefined) return new Secret(client_secret);
@@ -206,17 +222,19 @@ function complete(
           .filter((file) => existsSync(file))
       : [];
     const own = credentials.find((file) => pattern !== '' && file.endsWith(`.${pattern}`));
-    if (own !== undefined) return secretFile(own, at('client_secret'));
-    if (env.EXTAUTH_OAUTH_CLIENT_SECRET) return new Secret(env.EXTAUTH_OAUTH_CLIENT_SECRET);
+    if (own !== undefined) return secretFile(own, at('client_secret'), 0o007);
     const shared = credentials.at(-1);
-    return shared === undefined ? undefined : secretFile(shared, at('client_secret'));
+    sharedSecret = Boolean(env.EXTAUTH_OAUTH_CLIENT_SECRET) || shared !== undefined;
+    if (env.EXTAUTH_OAUTH_CLIENT_SECRET) return new Secret(env.EXTAUTH_OAUTH_CLIENT_SECRET);
+    return shared === undefined ? undefined : secretFile(shared, at('client_secret'), 0o007);
   }
 
-  function secretFile(file: string, path: string): Secret | undefined {
+  /** `forbidden`: who must not read it. systemd shows a credential to its service by an ACL, as mode 0440. */
+  function secretFile(file: string, path: string, forbidden = 0o077): Secret | undefined {
     const fail = (message: string): undefined => void problems.push({ path, message: `${file} ${message}` });
     const content = attempt(() => reader.read(file), fail);
     if (content === undefined) return undefined;
-    if ((content.mode & 0o077) !== 0) return fail('can be read by group or others: chmod 600');
+    if ((content.mode & forbidden) !== 0) return fail('can be read by group or others: chmod 600');
     const secret = content.text.replace(/\r?\n$/, '');
     return secret === '' || /[\r\n\0]/.test(secret)
       ? fail('must hold one line: the secret')

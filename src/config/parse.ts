@@ -1,6 +1,7 @@
 // From `unknown` to settings: aliases, inheritance, types, contradictions. Pure: no files, no environment.
 import leven from 'leven';
 import * as v from 'valibot';
+import { isPlainHttp } from '../oauth/loopback.ts';
 import { type Problem, pathOf } from './problems.ts';
 import {
   type HostOptions,
@@ -29,6 +30,7 @@ export interface Parsed {
 type Raw = Record<string, unknown>;
 
 const ALIAS = 'oauth_external_';
+const WELL_KNOWN = '/.well-known/openid-configuration';
 
 export function parseConfig(raw: unknown): Parsed {
   const problems: Problem[] = [];
@@ -63,6 +65,9 @@ export function parseConfig(raw: unknown): Parsed {
       if (!/^(?:\*\.)?[^*\s/@]+$/.test(name)) {
         problems.push({ path: pathOf(...path), message: 'must be a virtual host, or *. and a domain' });
       }
+      if (Object.keys(hosts).some((other) => other !== name && other.toLowerCase() === name.toLowerCase())) {
+        problems.push({ path: pathOf(...path), message: 'is there twice: capitals make no difference' });
+      }
       const override = withoutAliases(value ?? {}, path, problems);
       reportTypes(override, path, problems, {});
       addDraft(name, inherit(defaults, override), path);
@@ -86,18 +91,30 @@ export function parseConfig(raw: unknown): Parsed {
   }
 }
 
-/** Host options replace the defaults key by key; `http` does so inside, too. */
+/** What is said of one provider and must not be used for another. */
+const OF_THE_PROVIDER = [
+  'issuer',
+  'discovery_url',
+  'validation_endpoint',
+  'token_endpoint',
+  'revocation_endpoint',
+  'trusted_endpoint_hosts',
+];
+const SECRETS = ['client_secret', 'client_secret_file'];
+
+/**
+ * Host options replace the defaults key by key; `http` does so inside, too. But a host that names a provider of its own
+ * inherits no endpoint of the other one, and one that names a provider or a client of its own inherits no secret: it
+ * would be sent to strangers.
+ */
 function inherit(defaults: Raw, override: Raw): Raw {
-  const merged: Raw = { ...defaults, ...override };
+  const inherited: Raw = { ...defaults };
+  const says = (...names: string[]): boolean => names.some((name) => override[name] !== undefined);
+  if (says('issuer', 'discovery_url')) for (const name of OF_THE_PROVIDER) delete inherited[name];
+  if (says(...OF_THE_PROVIDER, 'client_id', ...SECRETS)) for (const name of SECRETS) delete inherited[name];
+  const merged = { ...inherited, ...override };
   if (isRecord(defaults.http) && isRecord(override.http))
     merged.http = { ...defaults.http, ...override.http };
-  // Saying the secret in one way takes back the other way, said above.
-  if (override.client_secret !== undefined) delete merged.client_secret_file;
-  if (override.client_secret_file !== undefined) delete merged.client_secret;
-  if (override.client_secret !== undefined && override.client_secret_file !== undefined) {
-    merged.client_secret_file = override.client_secret_file;
-    merged.client_secret = override.client_secret;
-  }
   return merged;
 }
 
@@ -165,6 +182,10 @@ function knownKeys(path: readonly string[]): string[] {
 }
 
 function unknownOption(key: string, known: readonly string[]): string {
+  const [group, ...rest] = key.split('.');
+  if ((group === 'http' || group === 'log') && rest.length > 0) {
+    return `unknown option; write it nested: ${group}: { ${rest.join('.')}: ... }`;
+  }
   const near = known
     .map((name) => ({ name, distance: leven(key.toLowerCase(), name) }))
     .filter(({ name, distance }) => distance <= Math.max(2, name.length / 3))
@@ -184,6 +205,14 @@ function contradictions(options: HostOptions, at: (key: string) => string, probl
       'is missing: name the provider by issuer (its metadata gives the rest) or by validation_endpoint',
     );
   }
+  if (issuer === undefined && discovery_url !== undefined && !discovery_url.endsWith(WELL_KNOWN)) {
+    say(
+      'issuer',
+      `is missing: discovery_url does not end in ${WELL_KNOWN}, so it does not say which one it is`,
+    );
+  }
+  if (issuer?.endsWith(WELL_KNOWN))
+    say('issuer', `must not have ${WELL_KNOWN} at its end: that is for discovery_url`);
   if (passwords && token_endpoint === undefined && issuer === undefined && discovery_url === undefined) {
     say(
       'token_endpoint',
@@ -246,6 +275,12 @@ function cautions(options: HostOptions, at: (key: string) => string, warnings: P
       unsafe: true,
     });
   }
+  if (options.credential === 'token' || options.token_prefix !== undefined) {
+    say(
+      options.credential === 'token' ? 'credential' : 'token_prefix',
+      'an opaque token does not say whom it is for: one that any other application of this provider obtained logs in here',
+    );
+  }
   if (allowsPasswords(options)) {
     say(
       'resource_owner_password',
@@ -257,16 +292,6 @@ function cautions(options: HostOptions, at: (key: string) => string, warnings: P
 /** The password grant is switched on by the operator, never by what discovery found (RFC 9700 section 2.4). */
 export function allowsPasswords(options: HostOptions): boolean {
   return options.resource_owner_password ?? options.token_endpoint !== undefined;
-}
-
-/** True for http:// anywhere but on this machine. */
-export function isPlainHttp(url: string): boolean {
-  const { protocol, hostname } = new URL(url);
-  return protocol === 'http:' && !isLoopback(hostname);
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }
 
 export function isRecord(value: unknown): value is Raw {

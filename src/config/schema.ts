@@ -1,13 +1,13 @@
 // Every option with its default and its meaning. The names follow mod_auth_oauth_external without `oauth_external_`.
 // The README's table of options is held to this file by a test.
 import * as v from 'valibot';
-import { absolutePath, count, duration, flag, text, texts, url, word } from './values.ts';
+import { absolutePath, count, duration, flag, text, texts, url, waiting, word } from './values.ts';
 
 const http = {
   /** TCP and TLS handshake together. */
-  connect_timeout: v.optional(duration, '1500ms'),
+  connect_timeout: v.optional(waiting, '1500ms'),
   /** One request, from sending it to the last byte of the answer. */
-  timeout: v.optional(duration, '3500ms'),
+  timeout: v.optional(waiting, '3500ms'),
   /** How often a request that is safe to repeat (never one with a password) is tried again when the connection failed. */
   retries: v.optional(count(0, 3), 1),
   /** PEM file with the certificate authorities to trust instead of the system's. */
@@ -72,13 +72,7 @@ export const processOptions = {
     'auto',
   ),
   /** From the first byte of a request to its answer. Default 4s on a terminal, 8s on a pipe. */
-  deadline: v.optional(
-    v.pipe(
-      duration,
-      v.minValue(100, 'must be at least 100ms'),
-      v.maxValue(29_000, 'must be less than 30s, when ejabberd gives up'),
-    ),
-  ),
+  deadline: v.optional(waiting),
   log: v.optional(
     v.strictObject({
       level: v.optional(word('debug', 'info', 'warn', 'error', 'silent'), 'info'),
@@ -86,7 +80,10 @@ export const processOptions = {
       destination: v.optional(
         v.pipe(
           text,
-          v.check((value) => /^(?:auto$|stderr$|\/)/.test(value), 'must be auto, stderr or an absolute path'),
+          v.check(
+            (value) => /^(?:auto$|stderr$|\/(?!dev\/(?:std|fd|tty|pts)|proc\/))/.test(value),
+            'must be auto, stderr or an absolute path',
+          ),
         ),
         'auto',
       ),

@@ -32,7 +32,7 @@ export const url = v.pipe(
     return parsed?.protocol === 'https:' || parsed?.protocol === 'http:';
   }, 'must be a URL that begins with https://'),
   v.check(
-    (value) => !URL.canParse(value) || new URL(value).username === '',
+    (value) => !URL.canParse(value) || new URL(value).username + new URL(value).password === '',
     'must not hold a user name or password',
   ),
   v.check((value) => !value.includes('#'), 'must not have a fragment (#...)'),
@@ -50,9 +50,20 @@ export const absolutePath = v.pipe(
 export function word<const Words extends readonly [string, ...string[]]>(...words: Words) {
   return v.picklist(
     words,
-    `must be ${words.slice(0, -1).join(', ')}${words.length > 1 ? ' or ' : ''}${words.at(-1)}`,
+    `must be ${list(words.filter((each) => each !== ''))}${words.includes('' as never) ? ', or left out' : ''}`,
   );
 }
+
+function list(words: readonly string[]): string {
+  return words.length === 1 ? `${words[0]}` : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
+}
+
+/** A time that is waited: neither none at all, nor longer than any server does. */
+export const waiting = v.pipe(
+  duration,
+  v.minValue(50, 'must be at least 50ms'),
+  v.maxValue(29_000, 'must be less than 30s, when ejabberd gives up'),
+);
 
 /** Whole numbers within bounds. */
 export function count(least: number, most: number) {

@@ -30,6 +30,9 @@ const WITH_SECRET: Readonly<Record<Operation, boolean>> = {
   certauth: true,
 };
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROL = /[\x00-\x1f\x7f]/;
+
 /** The request in `bytes`, or `undefined` when it is not one: unknown, cut short, not UTF-8, or with a NUL in it. */
 export function parseCommand(bytes: Buffer): Command | undefined {
   if (!isUtf8(bytes)) return undefined;
@@ -46,6 +49,8 @@ export function parseCommand(bytes: Buffer): Command | undefined {
   const hostEnd = WITH_SECRET[op] ? endOfHost(text, hostStart) : text.length;
   if (hostEnd === undefined || user === '' || hostEnd === hostStart) return undefined;
   const host = text.slice(hostStart, hostEnd).toLowerCase();
+  // No server passes them, so somebody has got two requests into one.
+  if (CONTROL.test(user) || CONTROL.test(host)) return undefined;
 
   if (!WITH_SECRET[op]) return { op, user, host };
   if (hostEnd >= text.length - 1) return undefined;

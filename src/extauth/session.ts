@@ -4,11 +4,16 @@ import { ByteQueue } from './byte-queue.ts';
 import { type Codec, createLines, detect, frames, type Reply } from './codec.ts';
 import { type Command, parseCommand } from './command.ts';
 
+export interface Request {
+  /** When its first byte came. */
+  readonly arrivedAt: number;
+  readonly format: Codec['format'];
+  /** It asks for a password change, even if it is malformed otherwise. */
+  readonly isSetpass: boolean;
+}
+
 /** Answers one request; `undefined` stands for bytes that are no request. Never throws, never rejects. */
-export type Answer = (
-  command: Command | undefined,
-  request: { readonly arrivedAt: number; readonly format: Codec['format'] },
-) => Reply | Promise<Reply>;
+export type Answer = (command: Command | undefined, request: Request) => Reply | Promise<Reply>;
 
 export interface SessionOptions {
   readonly answer: Answer;
@@ -56,8 +61,8 @@ export function createSession(options: SessionOptions): Session {
     write(bytes);
   }
 
-  function reply(spoken: Codec, reply: Reply, arrivedAt: number): void {
-    if (now() - arrivedAt > SERVER_TIMEOUT) {
+  function reply(spoken: Codec, reply: Reply, askedAt: number): void {
+    if (now() - askedAt > SERVER_TIMEOUT) {
       closed = true;
       close();
     } else {
@@ -73,15 +78,17 @@ export function createSession(options: SessionOptions): Session {
       const request = spoken.next(queue);
       if (request === undefined) break;
       const command = request === 'oversize' ? undefined : parseCommand(request);
-      const answered = answer(command, { arrivedAt, format: spoken.format });
+      const isSetpass = request !== 'oversize' && request.subarray(0, 8).toString('latin1') === 'setpass:';
+      const askedAt = now();
+      const answered = answer(command, { arrivedAt, format: spoken.format, isSetpass });
       if (typeof answered === 'string') {
-        reply(spoken, answered, arrivedAt);
+        reply(spoken, answered, askedAt);
         continue;
       }
       busy = true;
       void answered.then((late) => {
         busy = false;
-        reply(spoken, late, arrivedAt);
+        reply(spoken, late, askedAt);
         pump();
       });
     }

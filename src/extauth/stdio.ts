@@ -65,14 +65,24 @@ function listen(
 /** How long to wait before trying again to write to a full pipe. */
 const FULL_PIPE_PAUSE = 2;
 
-/**
- * Writes to `fd` at once; keeps the order when the pipe is full. `onBroken` is called when nobody reads any more.
- */
-export function openOutput(
-  fd: number,
-  onBroken: () => void,
-): { write(bytes: Buffer): void; pending(): boolean } {
+export interface Output {
+  write(bytes: Buffer): void;
+  /** Resolves when everything has been written. */
+  drained(): Promise<void>;
+}
+
+export interface OutputEvents {
+  /** The pipe is full: nothing more should be asked until it is not. */
+  onFull(): void;
+  onDrained(): void;
+  /** Nobody reads any more. */
+  onBroken(): void;
+}
+
+/** Writes to `fd` at once, and keeps the order when the pipe is full. */
+export function openOutput(fd: number, { onFull, onDrained, onBroken }: OutputEvents): Output {
   const waiting: Buffer[] = [];
+  let onEmpty: (() => void)[] = [];
 
   function flush(): void {
     for (let bytes = waiting[0]; bytes !== undefined; bytes = waiting[0]) {
@@ -84,6 +94,8 @@ export function openOutput(
       }
       waiting.shift();
     }
+    for (const resolve of onEmpty) resolve();
+    onEmpty = [];
   }
 
   function attempt(bytes: Buffer): number {
@@ -96,12 +108,21 @@ export function openOutput(
     }
   }
 
+  function drained(): Promise<void> {
+    return waiting.length === 0 ? Promise.resolve() : new Promise((resolve) => onEmpty.push(resolve));
+  }
+
   return {
     write(bytes) {
       waiting.push(bytes);
-      if (waiting.length === 1) flush();
+      if (waiting.length > 1) return;
+      flush();
+      if (waiting.length > 0) {
+        onFull();
+        void drained().then(onDrained);
+      }
     },
-    pending: () => waiting.length > 0,
+    drained,
   };
 }
 
@@ -124,6 +145,17 @@ export function closeInheritedDescriptors(): void {
       if (status.isSocket() || status.isFile() || target.startsWith('/dev/pt')) closeSync(fd);
     } catch {
       // Closed meanwhile: the listing itself was one of them.
+    }
+  }
+}
+
+/** Closes the descriptors of our terminal. */
+export function releaseTerminal(): void {
+  for (const fd of [0, 1, 2]) {
+    try {
+      if (isTerminal(fd)) closeSync(fd);
+    } catch {
+      // Closed already.
     }
   }
 }

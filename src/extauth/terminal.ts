@@ -19,6 +19,8 @@ export interface TerminalOptions {
   readonly fresh: boolean;
   /** Prosody's `external_auth_timeout` in milliseconds, less a margin: no answer is written later than this. */
   readonly readerTimeout?: number;
+  /** Somebody who sits at the terminal has typed ^C or ^D, which are bytes like any other where it is raw. */
+  readonly onInterrupt?: () => void;
 }
 
 /** `external_auth_timeout` is 5 s by default; the margin covers the way through both processes. */
@@ -37,6 +39,8 @@ const INJECTION_GRACE = 50;
 const PULSE = 100;
 
 const LF = 0x0a;
+const CTRL_C = 0x03;
+const CTRL_D = 0x04;
 
 /** A session on a terminal. `feed` must be called once for each read, with all of it. */
 export function createTerminalSession({
@@ -45,6 +49,7 @@ export function createTerminalSession({
   now,
   fresh,
   readerTimeout = READER_TIMEOUT,
+  onInterrupt = () => {},
 }: TerminalOptions): Session {
   // A query may have waited as long as this process stood still: stopped, swapped out, or not started yet. It counts as
   // having come when the process was last seen running; 0 on this clock is when the process was started.
@@ -54,7 +59,7 @@ export function createTerminalSession({
     seenBefore = lastSeen;
     lastSeen = now();
   }, PULSE).unref();
-  const lines = createLines();
+  let lines = createLines();
   const queue = new ByteQueue();
   let swallowing = fresh;
   let quietSince = 0;
@@ -67,6 +72,8 @@ export function createTerminalSession({
   function drop(chunk: Uint8Array): void {
     current = undefined;
     queue.skip(queue.length);
+    // It remembers how far it has looked in what is no longer there.
+    lines = createLines();
     skipping = chunk.at(-1) !== LF;
   }
 
@@ -78,7 +85,7 @@ export function createTerminalSession({
   async function judge(command: Command | undefined, arrivedAt: number): Promise<void> {
     const mine = Symbol('request');
     current = mine;
-    const reply: Reply = await answer(command, { arrivedAt, format: 'lines' });
+    const reply: Reply = await answer(command, { arrivedAt, format: 'lines', isSetpass: false });
     if (command?.op !== 'auth' && command?.op !== 'isuser') {
       await new Promise((resolve) => setTimeout(resolve, INJECTION_GRACE));
     }
@@ -100,6 +107,8 @@ export function createTerminalSession({
         }
         swallowing = false;
       }
+      const idle = current === undefined && queue.length === 0 && !skipping;
+      if (idle && chunk.length === 1 && (chunk[0] === CTRL_C || chunk[0] === CTRL_D)) return onInterrupt();
       const newline = chunk.indexOf(LF);
       if (skipping) {
         if (newline === -1) return;

@@ -3,6 +3,7 @@
 import type { Dispatcher } from 'undici';
 import Pool from 'undici/lib/dispatcher/pool.js';
 import { ProviderError } from './errors.ts';
+import { isLoopback } from './loopback.ts';
 
 const { setFlagsFromString } = process.getBuiltinModule('node:v8');
 // undici's HTTP parser is WebAssembly: optimising it takes 100 ms of CPU and 5 MB, for what is fast enough without.
@@ -54,13 +55,21 @@ const CONNECTIONS = 64;
 /** Idle connections are closed before most servers and middleboxes would do it: a POST is not repeated. */
 const KEEP_ALIVE = 20_000;
 
+export interface HttpOptions {
+  readonly observe?: ((exchange: Exchange) => void) | undefined;
+  /** To one origin; more requests wait. */
+  readonly connections?: number;
+}
+
 /** `authorities`: PEM text of the only certificate authorities to trust; the system's when `undefined`. */
 export function createHttpClient(
   settings: HttpSettings,
   authorities: string | undefined,
-  observe: (exchange: Exchange) => void = () => {},
+  { observe = () => {}, connections = CONNECTIONS }: HttpOptions = {},
 ): HttpClient {
   const tls = {
+    // Whatever NODE_TLS_REJECT_UNAUTHORIZED says, which the server may have left in our environment.
+    rejectUnauthorized: true,
     timeout: settings.connect_timeout,
     ...(authorities === undefined ? {} : { ca: authorities }),
   };
@@ -69,14 +78,16 @@ export function createHttpClient(
   function poolFor(origin: string): Dispatcher | Promise<Dispatcher> {
     let pool = pools.get(origin);
     if (pool === undefined) {
-      pool = settings.proxy === undefined ? direct(origin) : proxied(settings.proxy);
+      // What is on this machine is not asked for by way of another.
+      const near = settings.proxy === undefined || isLoopback(new URL(origin).hostname);
+      pool = near ? direct(origin) : proxied(settings.proxy ?? '');
       pools.set(origin, pool);
     }
     return pool;
   }
 
   const limits = {
-    connections: CONNECTIONS,
+    connections,
     keepAliveTimeout: KEEP_ALIVE,
     keepAliveMaxTimeout: KEEP_ALIVE,
     // The one timer per request is ours, from the first byte sent to the last one received.
@@ -90,12 +101,18 @@ export function createHttpClient(
   }
 
   async function proxied(uri: string): Promise<Dispatcher> {
-    const { default: ProxyAgent } = await import('undici/lib/dispatcher/proxy-agent.js');
+    const [{ default: ProxyAgent }, { default: Dispatcher }, { default: connect }] = await Promise.all([
+      import('undici/lib/dispatcher/proxy-agent.js'),
+      import('undici/lib/dispatcher/dispatcher.js'),
+      import('undici/lib/api/api-connect.js'),
+    ]);
+    // undici's index does this, which is not loaded here.
+    Dispatcher.prototype.connect = connect;
     return new ProxyAgent({ ...limits, uri, requestTls: tls, proxyTls: tls });
   }
 
   async function once(request: HttpRequest, signal: AbortSignal | undefined): Promise<HttpResponse> {
-    const { origin, pathname, search, hostname } = new URL(request.url);
+    const { origin, pathname, search, host } = new URL(request.url);
     const pool = poolFor(origin);
     const dispatcher = pool instanceof Promise ? await pool : pool;
     const started = performance.now();
@@ -110,7 +127,7 @@ export function createHttpClient(
           headers: request.headers,
           body: request.body ?? null,
         },
-        { hostname, timeout: settings.timeout, limit: settings.max_response_bytes },
+        { host, timeout: settings.timeout, limit: settings.max_response_bytes },
         signal,
       );
       status = response.status;
@@ -152,7 +169,8 @@ function isConnectionTrouble(error: unknown): boolean {
 }
 
 interface Bounds {
-  readonly hostname: string;
+  /** With the port. */
+  readonly host: string;
   readonly timeout: number;
   readonly limit: number;
 }
@@ -161,7 +179,7 @@ interface Bounds {
 function exchange(
   dispatcher: Dispatcher,
   options: Dispatcher.DispatchOptions,
-  { hostname, timeout, limit }: Bounds,
+  { host, timeout, limit }: Bounds,
   signal: AbortSignal | undefined,
 ): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
@@ -175,10 +193,7 @@ function exchange(
     const timer = setTimeout(
       () =>
         fail(
-          new ProviderError(
-            'provider_timeout',
-            `${hostname} did not answer within ${timeout} ms (http.timeout)`,
-          ),
+          new ProviderError('provider_timeout', `${host} did not answer within ${timeout} ms (http.timeout)`),
         ),
       timeout,
     );
@@ -213,7 +228,7 @@ function exchange(
           fail(
             new ProviderError(
               'provider_error',
-              `${hostname} answered more than ${limit} bytes (http.max_response_bytes)`,
+              `${host} answered more than ${limit} bytes (http.max_response_bytes)`,
             ),
           );
         } else {
@@ -226,45 +241,51 @@ function exchange(
       },
       onResponseError(_, error) {
         settle();
-        reject(error instanceof ProviderError ? error : translate(error, hostname));
+        reject(error instanceof ProviderError ? error : translate(error, host));
       },
     });
   });
 }
 
 /** Codes only: messages of libraries may quote what they were given. */
-function translate(error: unknown, hostname: string): ProviderError {
+function translate(error: unknown, host: string): ProviderError {
   const { name, code: given } = error as NodeJS.ErrnoException;
   // undici's parser has codes for some of its errors only.
   const code = String(given ?? (name === 'HTTPParserError' ? 'HPE_INVALID' : 'no code')).slice(0, 60);
   switch (code) {
     case 'UND_ERR_CONNECT_TIMEOUT':
-      return new ProviderError(
-        'provider_timeout',
-        `no connection to ${hostname} in time (http.connect_timeout)`,
-      );
+      return new ProviderError('provider_timeout', `no connection to ${host} in time (http.connect_timeout)`);
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return new ProviderError('provider_unreachable', `the name ${hostname} cannot be resolved (${code})`);
+      return new ProviderError('provider_unreachable', `the name ${host} cannot be resolved (${code})`);
     case 'ECONNREFUSED':
-      return new ProviderError('provider_unreachable', `${hostname} refuses the connection`);
+      return new ProviderError(
+        'provider_unreachable',
+        `${host} refuses the connection: does the provider run there?`,
+      );
     case 'ECONNRESET':
     case 'EPIPE':
     case 'UND_ERR_SOCKET':
       return new ProviderError(
         'provider_unreachable',
-        `${hostname} closed the connection before it had answered`,
+        `${host} closed the connection before it had answered`,
       );
     default:
   }
   if (/^(?:HPE_|UND_ERR_(?:HEADERS_OVERFLOW|RES_CONTENT_LENGTH_MISMATCH|RESPONSE))/.test(code)) {
-    return new ProviderError('provider_error', `${hostname} did not answer in proper HTTP (${code})`);
+    return new ProviderError('provider_error', `${host} did not answer in proper HTTP (${code})`);
+  }
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG') {
+    return new ProviderError(
+      'provider_unreachable',
+      `${host} does not speak TLS: https, and the right port?`,
+    );
   }
   if (/CERT|SIGNATURE|SSL|TLS|EPROTO/.test(code)) {
     return new ProviderError(
       'provider_unreachable',
-      `the TLS certificate of ${hostname} is not accepted (${code}): http.ca_file names your own authority`,
+      `the TLS certificate of ${host} is not accepted (${code}): http.ca_file names your own authority`,
     );
   }
-  return new ProviderError('provider_unreachable', `no answer from ${hostname} (${code})`);
+  return new ProviderError('provider_unreachable', `no answer from ${host} (${code})`);
 }

@@ -3,6 +3,7 @@
 import { ProviderError } from './errors.ts';
 import type { HttpClient, HttpResponse } from './http.ts';
 import { type JsonObject, member, parseJsonObject } from './json.ts';
+import { isPlainHttp } from './loopback.ts';
 
 export type EndpointName = 'token_endpoint' | 'validation_endpoint' | 'revocation_endpoint';
 
@@ -154,14 +155,17 @@ function judge(document: JsonObject, place: string, settings: MetadataSettings):
           `the metadata at ${place} names no proper ${MEMBER[name]}: set ${name}`,
         );
       }
-      const { hostname, protocol } = new URL(url);
+      const { hostname } = new URL(url);
       if (!trusted.has(hostname)) {
         throw new ProviderError(
           'not_configured',
           `the metadata at ${place} names a ${MEMBER[name]} on ${hostname}: if that is right, add it to trusted_endpoint_hosts, or set ${name}`,
         );
       }
-      if (protocol !== 'https:' && !settings.http.allow_http && !isLoopback(hostname)) {
+      if (
+        !url.startsWith('https:') &&
+        !(url.startsWith('http:') && (settings.http.allow_http || !isPlainHttp(url)))
+      ) {
         throw new ProviderError(
           'not_configured',
           `the metadata at ${place} names a ${MEMBER[name]} without https: set ${name}`,
@@ -177,10 +181,6 @@ function issuerOf(place: string, stated: unknown): string | undefined {
   if (!place.endsWith(SUFFIX)) return undefined;
   const issuer = place.slice(0, -SUFFIX.length);
   return stated === `${issuer}/` ? stated : issuer;
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }
 
 function hostOf(url: string): string {

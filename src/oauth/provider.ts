@@ -40,9 +40,15 @@ export function isB64Token(text: string): boolean {
 
 /** How long revocation may take: nobody waits for it, but it must not pile up. */
 const REVOCATION_TIMEOUT = 10_000;
+const REVOCATIONS = 4;
 
 export function createProvider({ settings, observe, now }: ProviderOptions): Provider {
-  const http = createHttpClient(settings.http, settings.authorities, observe);
+  const http = createHttpClient(settings.http, settings.authorities, { observe });
+  // A few connections of its own: a slow revocation must not hold up a login.
+  const background = createHttpClient(settings.http, settings.authorities, {
+    observe,
+    connections: REVOCATIONS,
+  });
   const metadata = createMetadataSource(settings, http, now);
   const authenticateClient = clientAuth(settings);
   const hasMetadata = settings.issuer !== undefined || settings.discovery_url !== undefined;
@@ -87,9 +93,12 @@ export function createProvider({ settings, observe, now }: ProviderOptions): Pro
       try {
         const url = await endpoint('revocation_endpoint', AbortSignal.timeout(REVOCATION_TIMEOUT));
         // The refresh token first: with it goes, at most servers, the session and all that came of it.
-        if (refreshToken !== undefined)
-          await revokeToken(url, refreshToken, 'refresh_token', authenticateClient, http);
-        await revokeToken(url, accessToken, 'access_token', authenticateClient, http);
+        if (refreshToken !== undefined) {
+          await revokeToken(url, refreshToken, 'refresh_token', authenticateClient, background).catch(
+            () => {},
+          );
+        }
+        await revokeToken(url, accessToken, 'access_token', authenticateClient, background);
       } catch {
         // The token expires by itself; the observer has seen the exchange.
       }
@@ -100,6 +109,9 @@ export function createProvider({ settings, observe, now }: ProviderOptions): Pro
       await metadata.get(AbortSignal.timeout(REVOCATION_TIMEOUT)).catch(() => {});
     },
 
-    close: () => http.close(),
+    close() {
+      http.close();
+      background.close();
+    },
   };
 }

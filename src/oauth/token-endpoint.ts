@@ -130,7 +130,7 @@ function judgeError(error: string, body: JsonObject, host: string): Refused | un
     case 'invalid_request':
       throw new ProviderError(
         'client_refused',
-        `${host} does not understand our request (${error}): check client_auth_method and scope`,
+        `${host} does not understand our request (${error}): check client_auth_method, scope, and that the client may use the password grant there`,
       );
     case 'invalid_target':
       throw new ProviderError('client_refused', `${host} wants another resource (${error})`);
@@ -160,5 +160,8 @@ function judgeInvalidGrant(description: unknown): Refused {
   if (/\b(?:disabled|deactivated|suspended|blocked|locked)\b/i.test(text)) {
     return refused('account_disabled', 'the provider has disabled or locked the account');
   }
-  return refused('not_authorized', 'the provider does not accept this name and password');
+  return refused(
+    'not_authorized',
+    'the provider does not accept this name and password (an opaque token? then credential: token, or token_prefix)',
+  );
 }
