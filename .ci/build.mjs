@@ -14,6 +14,7 @@ const common = {
   target: 'node20.19',
   minifySyntax: true,
   minifyWhitespace: true,
+  minifyIdentifiers: true,
   charset: 'ascii',
   legalComments: 'linked',
   logLevel: 'warning',
