@@ -1,6 +1,5 @@
 -- A complete prosody.cfg.lua (0.11 and 0.12) that lets extauth-oauth check every login through mod_auth_external_insecure.
--- Prosody 13 checks tokens by itself (mod_auth_oauth_external), and on 0.11 and 0.12 mod_auth_dovecot with `extauth-oauth serve`
--- is the better way: no terminal, no limit of 1,000 bytes, OAUTHBEARER. This one is for where neither is possible.
+-- Prosody 13 checks tokens by itself (mod_auth_oauth_external): this is for the versions before.
 -- To add it to a running server copy everything between the two lines, and take "register" out of modules_enabled.
 
 -- What it costs: a slow answer stops the whole server for up to 5 seconds, the first login after each start of Prosody fails,

@@ -1,6 +1,7 @@
 // The virtual hosts: which settings hold for a name, and the Authenticate function made of them. What speaks OAuth is
 // loaded with the first login, or shortly after the start, whichever comes first.
-import type { Config, HostSettings } from './config/load.ts';
+import type { HostSettings } from './config/host-settings.ts';
+import type { Config } from './config/load.ts';
 import type { Exchange } from './oauth/http.ts';
 import type { Provider } from './oauth/provider.ts';
 import type { Authenticate } from './verdict.ts';

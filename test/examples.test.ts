@@ -3,14 +3,15 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { loadConfig, type Reader } from '../src/config/load.ts';
+import type { Reader } from '../src/config/files.ts';
+import { loadConfig } from '../src/config/load.ts';
 import { hostOptions, processOptions } from '../src/config/schema.ts';
 import { root } from './support/bridge.ts';
 
 /** The real file, and a secret where there is none on this machine. */
 const reader: Reader = {
   read: (file) =>
-    file === '/etc/extauth-oauth/client_secret'
+    file.startsWith('/etc/extauth-oauth/client_secret')
       ? { text: 'secret\n', mode: 0o600, owner: 0 }
       : { text: readFileSync(file, 'utf8'), mode: 0o644, owner: 0 },
 };

@@ -1,5 +1,5 @@
 // The straight line of one login: what kind of secret, who vouches for it, whose it is.
-import type { HostSettings } from '../config/load.ts';
+import type { HostSettings } from '../config/host-settings.ts';
 import { member } from '../oauth/json.ts';
 import type { Provider } from '../oauth/provider.ts';
 import {

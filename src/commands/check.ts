@@ -1,8 +1,8 @@
 // `check`, the doctor: is the configuration usable and safe, and does the provider play its part? One row for each
 // thing looked at; nothing that it does changes anything at the provider.
 
+import type { HostSettings } from '../config/host-settings.ts';
 import { ConfigError, loadConfig } from '../config/index.ts';
-import type { HostSettings } from '../config/load.ts';
 import { createProvider, type Provider } from '../oauth/provider.ts';
 import { Secret } from '../verdict.ts';
 import { EXIT } from './exit.ts';

@@ -6,11 +6,11 @@ import { type Config, type ConfigError, liveConfig } from '../config/index.ts';
 import { createSession, type Session } from '../extauth/session.ts';
 import {
   closeInheritedDescriptors,
+  closeStandardDescriptors,
   discardUnreadEcho,
   isTerminal,
   openInput,
   openOutput,
-  releaseTerminal,
   watchParent,
 } from '../extauth/stdio.ts';
 import { createTerminalSession } from '../extauth/terminal.ts';
@@ -167,7 +167,7 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
     const stuck = !flushed || process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap');
     if (stuck && !terminal) process.kill(process.pid, 'SIGKILL');
     // Node puts a terminal back as it was, and crashes when that has been hung up; what is closed, it leaves alone.
-    if (terminal) releaseTerminal();
+    if (terminal) closeStandardDescriptors();
     // Always 0: Prosody never starts a program again that ended otherwise.
     process.exit(0);
   }

@@ -1,7 +1,8 @@
 // A configuration that follows its files: read at the start, on demand (SIGHUP) and when a file has changed. A broken
 // new one keeps the old settings; as long as there has been no good one there are none, and the bridge answers no.
 import { readFile, stat } from 'node:fs/promises';
-import { type Config, createReader, loadConfig, locateConfig, type Surroundings } from './load.ts';
+import { createReader } from './files.ts';
+import { type Config, loadConfig, locateConfig, type Surroundings } from './load.ts';
 import { ConfigError } from './problems.ts';
 
 export interface LiveConfig {

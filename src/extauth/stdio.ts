@@ -149,11 +149,11 @@ export function closeInheritedDescriptors(): void {
   }
 }
 
-/** Closes the descriptors of our terminal. */
-export function releaseTerminal(): void {
+/** Closes stdin, stdout and stderr, at the very end. Not only where they are terminals: one that was hung up denies it. */
+export function closeStandardDescriptors(): void {
   for (const fd of [0, 1, 2]) {
     try {
-      if (isTerminal(fd)) closeSync(fd);
+      closeSync(fd);
     } catch {
       // Closed already.
     }

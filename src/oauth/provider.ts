@@ -1,6 +1,6 @@
 // One authorization server as the rest of the program sees it: what can be asked of it, with endpoints, client
 // authentication and connections taken care of.
-import type { HostSettings } from '../config/load.ts';
+import type { HostSettings } from '../config/host-settings.ts';
 import { type Refused, refused, type Secret } from '../verdict.ts';
 import { clientAuth } from './client-auth.ts';
 import { ProviderError } from './errors.ts';
