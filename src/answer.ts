@@ -2,7 +2,7 @@
 
 import type { Reply } from './extauth/codec.ts';
 import type { Command } from './extauth/command.ts';
-import type { Answer, Request } from './extauth/session.ts';
+import type { Answer } from './extauth/session.ts';
 import type { Hosts } from './host.ts';
 import { judgeLogin } from './judge.ts';
 import { type Log, printable } from './log.ts';
@@ -24,8 +24,9 @@ export interface AnswerOptions {
   readonly now: () => number;
 }
 
-interface Context extends Request {
+interface Context {
   readonly command: Command | undefined;
+  readonly arrivedAt: number;
 }
 
 /** Characters of a name in the log: no server passes longer ones. */
@@ -42,7 +43,8 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
   let serial = 0;
 
   const answer: Answer = (command, request) => {
-    const context = { ...request, command };
+    const { arrivedAt } = request;
+    const context = { command, arrivedAt };
     const current = service();
     // ejabberd takes a plain 0 for success and tells the user so; an answer that is neither makes it fail.
     const setpass = current === undefined || current.setpassReply === 'false' ? 'no' : 'error';
@@ -59,7 +61,7 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
         if (host === undefined) return conclude(context, unknownHost(command.host, current.hosts), 'no');
         const { user, host: name, secret = '' } = command;
         const credentials = { localpart: user, host: name, secret: new Secret(secret) };
-        const deadlineAt = request.arrivedAt + current.deadline;
+        const deadlineAt = arrivedAt + current.deadline;
         return judgeLogin(host.authenticate, credentials, { deadlineAt, now, onInternalError }).then(
           (verdict) => conclude(context, verdict, verdict.outcome === 'accepted' ? 'yes' : 'no'),
         );

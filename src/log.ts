@@ -165,8 +165,11 @@ function sha256(text: string): string {
   return process.getBuiltinModule('node:crypto').createHash('sha256').update(text).digest('hex');
 }
 
+const PLAIN = /^[\x20-\x7e]*$/;
+
 /** JSON escapes the C0 controls; DEL, the C1 controls, line separators and bidi overrides fool a terminal all the same. */
 export function printable(text: string): string {
+  if (PLAIN.test(text)) return text;
   return text.replace(
     /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,

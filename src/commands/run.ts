@@ -113,10 +113,20 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
 
   if (usageProblem !== undefined) log.write('error', 'usage', { message: usageProblem });
 
+  let ending = false;
+  // Input stands still while there is too much of it, and while the answers are not taken: either is reason enough.
+  let holds = 0;
+  const hold = (): void => {
+    if (holds++ === 0) input.pause();
+  };
+  const release = (): void => {
+    if (--holds === 0) input.resume();
+  };
+
   const { answer, counts } = createAnswer({ service: () => service, log, now });
   const output = openOutput(1, {
-    onFull: () => input.pause(),
-    onDrained: () => input.resume(),
+    onFull: hold,
+    onDrained: release,
     onBroken: () => end('nobody reads the answers any more'),
   });
   const protocol = live.current()?.process.protocol ?? 'auto';
@@ -132,8 +142,8 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
         answer,
         protocol,
         write: output.write,
-        pause: () => input.pause(),
-        resume: () => input.resume(),
+        pause: hold,
+        resume: release,
         close: () => end('an answer came too late to be written'),
         now,
       });
@@ -148,7 +158,6 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
   });
   warmUp();
 
-  let ending = false;
   function end(why: string): void {
     if (ending) return;
     ending = true;

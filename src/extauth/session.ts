@@ -8,7 +8,7 @@ export interface Request {
   /** When its first byte came. */
   readonly arrivedAt: number;
   readonly format: Codec['format'];
-  /** It asks for a password change, even if it is malformed otherwise. */
+  /** It is malformed, and asks for a password change all the same. */
   readonly isSetpass: boolean;
 }
 
@@ -78,7 +78,8 @@ export function createSession(options: SessionOptions): Session {
       const request = spoken.next(queue);
       if (request === undefined) break;
       const command = request === 'oversize' ? undefined : parseCommand(request);
-      const isSetpass = request !== 'oversize' && request.subarray(0, 8).toString('latin1') === 'setpass:';
+      const isSetpass =
+        command === undefined && request !== 'oversize' && request.toString('latin1', 0, 8) === 'setpass:';
       const askedAt = now();
       const answered = answer(command, { arrivedAt, format: spoken.format, isSetpass });
       if (typeof answered === 'string') {
