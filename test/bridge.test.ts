@@ -1,6 +1,6 @@
 // The bridge as a process: what an XMPP server sees of it, in good times and bad.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
@@ -604,6 +604,28 @@ describe('the bridge', () => {
       },
     );
   });
+});
+
+describe('a command line that is not understood', () => {
+  const table: [args: string[], message: RegExp][] = [
+    [['bogus'], /Unknown argument: bogus/],
+    [['check', 'extra'], /Unknown argument: extra/],
+    [['check', '--verbos'], /Unknown argument: verbos/],
+    [['check', '--config'], /--config needs a file/],
+    [['login'], /Not enough non-option arguments/],
+    [['login', 'alice@example.org', 'secret'], /Unknown argument/],
+  ];
+  for (const [args, message] of table) {
+    it(`${args.join(' ')} ends with 2, and nothing is done`, () => {
+      const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args], {
+        encoding: 'utf8',
+        input: '',
+      });
+      assert.equal(status, 2, stderr);
+      assert.match(stderr, message);
+      assert.equal(stdout, '');
+    });
+  }
 });
 
 /** The healthy answer, so many milliseconds late. */

@@ -146,9 +146,7 @@ describe('the wrapper', { concurrency: 4 }, () => {
     return { code, signal, output, errors };
   }
 
-  const shells = [[], ['dash'], ['bash'], ['bash', '--posix'], ['busybox', 'sh']].filter(([shell = 'sh']) =>
-    spawnable(shell),
-  );
+  const shells = [[], ['dash'], ['bash'], ['bash', '--posix'], ['busybox', 'sh']];
   for (const shell of shells) {
     const name = shell.join(' ') || 'its own shell';
     it(`finds its folder through a symbolic link and writes nothing on stderr (${name})`, async () => {
@@ -202,15 +200,6 @@ describe('the wrapper', { concurrency: 4 }, () => {
       const raw = '-echo -icanon -icrnl -isig -ixon -opost';
       assert.equal(readFileSync(REPORT, 'utf8'), `1 ${raw}\n ${raw}\n`);
     });
-  }
-
-  function spawnable(shell: string): boolean {
-    try {
-      execFileSync(shell, shell === 'busybox' ? ['true'] : ['-c', 'true'], { stdio: 'ignore' });
-      return true;
-    } catch {
-      return false;
-    }
   }
 });
 
