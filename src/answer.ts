@@ -62,6 +62,8 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
         const { user, host: name, secret = '' } = command;
         const credentials = { localpart: user, host: name, secret: new Secret(secret) };
         const deadlineAt = arrivedAt + current.deadline;
+        const known = now() < deadlineAt ? host.recall(credentials) : undefined;
+        if (known !== undefined) return conclude(context, known, 'yes');
         return judgeLogin(host.authenticate, credentials, { deadlineAt, now, onInternalError }).then(
           (verdict) => conclude(context, verdict, verdict.outcome === 'accepted' ? 'yes' : 'no'),
         );
@@ -98,7 +100,7 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
       verdict: told.outcome,
       reason: 'reason' in told ? told.reason : undefined,
       method: 'method' in told ? told.method : undefined,
-      cache: 'off',
+      cache: cacheOf(told),
       ms: Math.round((now() - arrivedAt) * 10) / 10,
       id: `${run}-${++serial}`,
       detail: 'detail' in told ? told.detail : undefined,
@@ -107,6 +109,12 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
   }
 
   return { answer, counts: () => counts };
+}
+
+/** Whether the verdict was remembered, could have been, or is of a kind that is not. */
+function cacheOf(told: Verdict | { outcome: 'exists' | 'unknown' }): 'hit' | 'miss' | 'off' {
+  if (told.outcome !== 'accepted' || told.until === undefined) return 'off';
+  return told.remembered ? 'hit' : 'miss';
 }
 
 function levelOf(told: { outcome: string; reason?: string }): 'info' | 'warn' | 'error' {

@@ -2,15 +2,18 @@
 // loaded with the first login, or shortly after the start, whichever comes first.
 import type { HostSettings } from './config/host-settings.ts';
 import type { Config } from './config/load.ts';
+import { createRemembered } from './guard/remembered.ts';
 import type { Exchange } from './oauth/http.ts';
 import type { Provider } from './oauth/provider.ts';
-import type { Authenticate } from './verdict.ts';
+import type { Accepted, Authenticate, Credentials } from './verdict.ts';
 
 export interface Host {
   readonly settings: HostSettings;
+  /** The verdict on a login that was found good a moment ago. Asks nobody and waits for nothing. */
+  recall(credentials: Credentials): Accepted | undefined;
   /** Without the deadline. Rejects with a ProviderError when nobody can say yes or no. */
   readonly authenticate: Authenticate;
-  /** Loads what a login needs and fetches the provider's metadata. Never throws. */
+  /** Loads what a login needs and fetches the providers' metadata and keys. Never throws. */
   warmUp(): Promise<void>;
   close(): void;
 }
@@ -19,6 +22,7 @@ export interface HostOptions {
   readonly afterwards: (work: () => Promise<void>) => void;
   readonly observe?: (exchange: Exchange) => void;
   readonly step?: (name: string, result: string) => void;
+  readonly warn?: (message: string) => void;
 }
 
 export interface Hosts {
@@ -52,32 +56,51 @@ export function createHosts(config: Config, options: HostOptions): Hosts {
 }
 
 export function createHost(settings: HostSettings, options: HostOptions): Host {
-  let loaded: Promise<{ provider: Provider; authenticate: Authenticate }> | undefined;
+  interface Loaded {
+    readonly providers: readonly [Provider, ...Provider[]];
+    readonly authenticate: Authenticate;
+  }
+  let loaded: Promise<Loaded> | undefined;
+  const remembered = createRemembered();
+  const wallClock = Date.now;
 
-  async function load(): Promise<{ provider: Provider; authenticate: Authenticate }> {
+  async function load(): Promise<Loaded> {
     const { createAuthenticate, createProvider } = await import('./auth/index.ts');
     const { observe, ...rest } = options;
-    const now = (): number => performance.now();
-    const provider = createProvider({ settings, now, ...(observe === undefined ? {} : { observe }) });
-    return {
-      provider,
-      authenticate: createAuthenticate({ settings, provider, wallClock: Date.now, ...rest }),
-    };
+    const [first, ...others] = settings.providers;
+    const create = (provider: typeof first): Provider =>
+      createProvider({
+        settings: provider,
+        now: () => performance.now(),
+        wallClock,
+        onKeysChanged: remembered.forget,
+        ...(observe === undefined ? {} : { observe }),
+      });
+    const providers = [create(first), ...others.map(create)] as const;
+    return { providers, authenticate: createAuthenticate({ settings, providers, wallClock, ...rest }) };
   }
 
   return {
     settings,
+    recall: (credentials) => remembered.find(credentials, wallClock()),
     async authenticate(credentials, signal) {
       loaded ??= load();
       const { authenticate } = await loaded;
-      return authenticate(credentials, signal);
+      const verdict = await authenticate(credentials, signal);
+      // Nothing is waited for between the signature and here: keys that change forget this one, too.
+      if (verdict.outcome === 'accepted') remembered.keep(credentials, verdict, wallClock());
+      return verdict;
     },
     async warmUp() {
       loaded ??= load();
-      await loaded.then(({ provider }) => provider.warmUp()).catch(() => {});
+      await loaded
+        .then(({ providers }) => Promise.all(providers.map((provider) => provider.warmUp())))
+        .catch(() => {});
     },
     close() {
-      void loaded?.then(({ provider }) => provider.close());
+      void loaded?.then(({ providers }) => {
+        for (const provider of providers) provider.close();
+      });
     },
   };
 }

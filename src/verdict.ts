@@ -17,6 +17,10 @@ export type RefusedReason =
   | 'malformed_token'
   | 'alg_not_allowed'
   | 'header_not_allowed'
+  | 'kid_invalid'
+  | 'kid_unknown'
+  | 'key_mismatch'
+  | 'bad_signature'
   | 'iss_mismatch'
   | 'expired'
   | 'not_yet_valid'
@@ -26,6 +30,8 @@ export type RefusedReason =
   | 'id_token'
   | 'not_a_user'
   | 'sender_constrained'
+  | 'scope_missing'
+  | 'rule_failed'
   // the person
   | 'username_missing'
   | 'username_invalid'
@@ -44,7 +50,7 @@ export type UnavailableReason =
   | 'not_configured';
 
 /** How the secret was judged. */
-export type Method = 'password' | 'userinfo';
+export type Method = 'password' | 'jwt' | 'introspection' | 'userinfo' | 'jwt+introspection' | 'jwt+userinfo';
 
 export interface Refused {
   readonly outcome: 'refused';
@@ -64,6 +70,13 @@ export interface Unavailable {
 export interface Accepted {
   readonly outcome: 'accepted';
   readonly method: Method;
+  /**
+   * Set when nobody had to be asked: until then, in milliseconds of the wall clock, the same secret is good for the same
+   * user, as long as the provider's keys are the same.
+   */
+  readonly until?: number;
+  /** Found a moment ago, and not again now. */
+  readonly remembered?: true;
 }
 
 export type Verdict = Accepted | Refused | Unavailable;

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { HostSettings } from '../src/config/host-settings.ts';
 import { type Config, loadConfig, locateConfig } from '../src/config/load.ts';
 import { ConfigError } from '../src/config/problems.ts';
+import type { ProviderSettings } from '../src/config/provider-settings.ts';
 import { createHosts } from '../src/host.ts';
 import { temporaryFolder, writeConfig } from './support/bridge.ts';
 
@@ -14,10 +14,10 @@ function load(config: unknown, env: NodeJS.ProcessEnv = {}): Config {
   return loadConfig({ config: writeConfig(config), env });
 }
 
-function settings(config: object, env: NodeJS.ProcessEnv = {}): HostSettings {
+function settings(config: object, env: NodeJS.ProcessEnv = {}): ProviderSettings {
   const [host] = load({ ...provider, ...config }, env).hosts;
   assert.ok(host);
-  return host;
+  return host.providers[0];
 }
 
 /** The problems of a configuration as `path: message`. */
@@ -49,7 +49,7 @@ describe('a configuration', () => {
     );
   });
 
-  const same: [title: string, config: object, expected: Partial<HostSettings>][] = [
+  const same: [title: string, config: object, expected: Partial<ProviderSettings>][] = [
     [
       'durations become milliseconds',
       { clock_skew: '1m', http: { timeout: '2s', connect_timeout: '250ms' } },
@@ -84,7 +84,7 @@ describe('a configuration', () => {
     it(title, () => {
       const found = settings(config);
       for (const [key, value] of Object.entries(expected))
-        assert.deepEqual(found[key as keyof HostSettings], value);
+        assert.deepEqual(found[key as keyof ProviderSettings], value);
     });
   }
 
@@ -121,9 +121,9 @@ describe('a configuration', () => {
       /protocol: holds for the whole process/,
     ],
     [
-      'an option of later versions',
-      { ...provider, validation: 'jwt' },
-      /^validation: must be auto or userinfo$/,
+      'a validation that there is not',
+      { ...provider, validation: 'jwks' },
+      /^validation: must be auto, jwt, introspection, userinfo, jwt\+introspection or jwt\+userinfo$/,
     ],
     ['a wrong type', { ...provider, client_id: 12 }, /^client_id: must be text/],
     ['a wrong duration', { ...provider, clock_skew: '5 minutes' }, /^clock_skew: must be a duration such as/],
@@ -231,13 +231,13 @@ describe('virtual hosts', () => {
   ];
   for (const [name, client] of table) {
     it(`${name} has ${client === undefined ? 'no settings' : `those of client ${client}`}`, () => {
-      assert.equal(hosts.find(name)?.settings.client_id, client);
+      assert.equal(hosts.find(name)?.settings.providers[0].client_id, client);
     });
   }
   it('inherit key by key, inside http too', () => {
-    const { timeout, retries } = hosts.find('a.example')?.settings.http ?? {};
+    const { timeout, retries } = hosts.find('a.example')?.settings.providers[0].http ?? {};
     assert.deepEqual({ timeout, retries }, { timeout: 1000, retries: 0 });
-    assert.equal(hosts.find('a.example')?.settings.issuer, provider.issuer);
+    assert.equal(hosts.find('a.example')?.settings.providers[0].issuer, provider.issuer);
   });
 });
 
@@ -283,7 +283,7 @@ describe('a client secret', () => {
       { CREDENTIALS_DIRECTORY: folder },
     );
     assert.deepEqual(
-      hosts.map(({ clientSecret }) => clientSecret?.reveal()),
+      hosts.map(({ providers }) => providers[0].clientSecret?.reveal()),
       ['client_secret.a.example', 'client_secret'],
     );
   });
@@ -309,7 +309,7 @@ describe('a client secret', () => {
 describe('what is said of one provider', () => {
   const top = { ...provider, token_endpoint: 'https://id.example/token', client_secret: 'of-the-top' };
   const other = { issuer: 'https://other.example', resource_owner_password: true };
-  const hostOf = (config: object): HostSettings => load(config).hosts[0] as HostSettings;
+  const hostOf = (config: object): ProviderSettings => settings(config);
   it('is not used for a host with another: no endpoint, no secret', () => {
     const host = hostOf({
       ...top,

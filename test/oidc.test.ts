@@ -136,7 +136,7 @@ describe('a real OpenID provider', () => {
       'bob@chat.example',
       'bob-password\n',
       0,
-      /password grant[\s\S]*UserInfo[\s\S]*accepted \(password\)/,
+      /password grant[\s\S]*ID token[\s\S]*accepted \(password\)/,
     ],
     ['prepares the name as a server would', 'BOB@Chat.Example', 'bob-password', 0, /localpart +bob\n/],
     ['says why a bad one is bad', 'bob@chat.example', 'wrong\n', 1, /refused \(not_authorized\)/],

@@ -1,9 +1,9 @@
 // What a secret is, and what a JWT must say: everything that is decided without asking anybody.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type ClaimRules, judgeClaims } from '../src/auth/claims.ts';
+import { type ClaimRules, judgeClaims, judgeHeader, judgeIssuer } from '../src/auth/claims.ts';
 import { type ClassifySettings, classify } from '../src/auth/classify.ts';
-import { readJwt } from '../src/auth/jwt.ts';
+import { readJwt } from '../src/oauth/jwt.ts';
 import { Secret } from '../src/verdict.ts';
 
 const base64url = (value: unknown): string =>
@@ -142,6 +142,7 @@ describe('a secret', () => {
 describe('a JWT', () => {
   const rules: ClaimRules = {
     issuer: 'https://id.example',
+    algorithms: ['RS256'],
     client_id: 'xmpp',
     token_typ: 'lax',
     clock_skew: 30_000,
@@ -224,7 +225,10 @@ describe('a JWT', () => {
     it(`${title}: ${reason}`, () => {
       const token = readJwt(jwt({ ...header, ...change.header }, { ...claims, ...change.claims }));
       assert.ok(token);
-      assert.equal(judgeClaims(token, { ...rules, ...change.rules }, NOW)?.reason ?? 'fine', reason);
+      const own = { ...rules, ...change.rules };
+      const verdict =
+        judgeHeader(token, own, NOW) ?? judgeIssuer(token, own, NOW) ?? judgeClaims(token, own, NOW);
+      assert.equal(verdict?.reason ?? 'fine', reason);
     });
   }
 });

@@ -1,63 +1,87 @@
-// What a JWT must say to be an access token of this provider, for us, now, usable by its mere bearer. Pure; the clock
-// is an argument. Knows nothing of signatures: somebody else vouches for the token (UserInfo, for one), and a token
-// that somebody vouches for is still not necessarily meant for us.
+// What a token must say to be an access token of this provider, for us, now, usable by its mere bearer: in a JWT, or in
+// what introspection says of one. Pure; the clock is an argument. Knows nothing of signatures: somebody else vouches for
+// the token (a key, UserInfo), and a token that somebody vouches for is still not necessarily meant for us.
 import { type JsonObject, member } from '../oauth/json.ts';
+import type { Jwt } from '../oauth/jwt.ts';
+import { audienceOf } from '../oauth/signed-answer.ts';
 import { type Refused, refused } from '../verdict.ts';
-import type { Jwt } from './jwt.ts';
 
 export interface ClaimRules {
   /** `undefined`: the provider's issuer is not known, nothing to compare with. */
   readonly issuer: string | undefined;
+  /** Names of the signature algorithms that are accepted. */
+  readonly algorithms: readonly string[];
   readonly client_id?: string | undefined;
   readonly audience?: readonly string[] | undefined;
   readonly accepted_clients?: readonly string[] | undefined;
   readonly token_typ: 'lax' | 'at+jwt';
   /** Milliseconds. */
   readonly clock_skew: number;
+  readonly max_token_age?: number | undefined;
 }
 
-/** Each check is one of VALIDATION's numbered rules; the first that fails decides. `now` in milliseconds of the wall clock. */
-export function judgeClaims(jwt: Jwt, rules: ClaimRules, now: number): Refused | undefined {
-  for (const check of CHECKS) {
-    const verdict = check(jwt, rules, now);
-    if (verdict !== undefined) return verdict;
-  }
-  return undefined;
+/** The first of the checks that fails decides. `now` in milliseconds of the wall clock. */
+type Check<Subject> = (subject: Subject, rules: ClaimRules, now: number) => Refused | undefined;
+
+function judge<Subject>(checks: readonly Check<Subject>[]): Check<Subject> {
+  return (subject, rules, now) => {
+    for (const check of checks) {
+      const verdict = check(subject, rules, now);
+      if (verdict !== undefined) return verdict;
+    }
+    return undefined;
+  };
 }
 
-type Check = (jwt: Jwt, rules: ClaimRules, now: number) => Refused | undefined;
+/** What is looked at before a key is: VALIDATION's checks 1 to 3. */
+export const judgeHeader = judge<Jwt>([algorithm, criticalHeader, keyId]);
 
-const CHECKS: readonly Check[] = [
-  algorithm,
-  criticalHeader,
-  issuer,
-  lifetime,
-  recipient,
+/** Whose the token is, to the byte: check 7. */
+export const judgeIssuer = judge<Jwt>([({ claims }, rules) => issuer(claims, rules)]);
+
+/** What a JWT whose signature holds must say: checks 8 to 12. */
+export const judgeClaims = judge<Jwt>([
+  ({ claims }, rules, now) => lifetime(claims, rules, now),
+  ({ claims }, rules) => recipient(claims, rules),
   headerType,
+  ({ claims }) => idToken(claims),
+  ({ claims }) => ownClient(claims),
+  ({ claims }) => senderConstraint(claims),
+]);
+
+/** What introspection must say of an active token: the same, as far as it says anything (RFC 7662 section 2.2). */
+export const judgeIntrospected = judge<JsonObject>([
+  (claims, rules) => (member(claims, 'iss') === undefined ? undefined : issuer(claims, rules)),
+  introspectedLifetime,
+  recipient,
+  tokenType,
   idToken,
   ownClient,
   senderConstraint,
-];
-
-/** RFC 8725 section 3.1: asymmetric signatures only, so that no reader's public key can be somebody's secret. */
-const ALGORITHMS = new Set([
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
 ]);
 
-function algorithm({ header }: Jwt): Refused | undefined {
+/** An ID token of the password grant's own answer (OpenID Connect Core section 3.1.3.7), whose signature holds. */
+export const judgeIdToken = judge<Jwt>([
+  algorithm,
+  criticalHeader,
+  ({ claims }, rules) => issuer(claims, rules),
+  ({ claims }, rules, now) => lifetime(claims, rules, now),
+  madeForUs,
+  ({ claims }) => ownClient(claims),
+]);
+
+/** When the token stops being good, in milliseconds of the wall clock: never later than the checks above would say. */
+export function goodUntil({ claims }: Jwt, { clock_skew, max_token_age }: ClaimRules): number {
+  const exp = Number(member(claims, 'exp'));
+  const iat = Number(member(claims, 'iat'));
+  const age = max_token_age === undefined ? Number.POSITIVE_INFINITY : iat * 1000 + max_token_age;
+  return Math.min(exp * 1000, age) + clock_skew;
+}
+
+function algorithm({ header }: Jwt, { algorithms }: ClaimRules): Refused | undefined {
   const alg = member(header, 'alg');
-  if (typeof alg === 'string' && ALGORITHMS.has(alg)) return undefined;
-  return refused('alg_not_allowed', 'the token is not signed with an asymmetric algorithm');
+  if (typeof alg === 'string' && algorithms.includes(alg)) return undefined;
+  return refused('alg_not_allowed', `the token is not signed with ${algorithms.join(', ')} (algorithms)`);
 }
 
 /** RFC 7515 section 4.1.11: what is critical must be understood, and nothing here is. */
@@ -67,26 +91,61 @@ function criticalHeader({ header }: Jwt): Refused | undefined {
     : refused('header_not_allowed', 'the token has a crit header');
 }
 
+/** Only ever compared with those of the keys we have. Real ones are hashes, dates or UUIDs. */
+const MAX_KEY_ID = 256;
+
+function keyId({ header }: Jwt): Refused | undefined {
+  const kid = member(header, 'kid');
+  if (kid === undefined || (typeof kid === 'string' && kid.length <= MAX_KEY_ID)) return undefined;
+  return refused('kid_invalid', `the token's kid is no text of at most ${MAX_KEY_ID} characters`);
+}
+
 /** To the byte: no slash is added or taken away (RFC 8414 section 3.3, RFC 9207). */
-function issuer({ claims }: Jwt, rules: ClaimRules): Refused | undefined {
+function issuer(claims: JsonObject, rules: ClaimRules): Refused | undefined {
   if (rules.issuer === undefined) return undefined;
   return member(claims, 'iss') === rules.issuer
     ? undefined
     : refused('iss_mismatch', `the token is not of issuer ${rules.issuer}`);
 }
 
-function lifetime({ claims }: Jwt, { clock_skew }: ClaimRules, now: number): Refused | undefined {
+function lifetime(claims: JsonObject, rules: ClaimRules, now: number): Refused | undefined {
+  if (!isNumericDate(member(claims, 'exp'))) return refused('malformed_token', 'the token has no exp');
+  return dates(claims, rules, now);
+}
+
+/** A server that lets tokens live for ever may say 0 (doorkeeper), and `active` has been said already. */
+function introspectedLifetime(claims: JsonObject, rules: ClaimRules, now: number): Refused | undefined {
   const exp = member(claims, 'exp');
-  if (!isNumericDate(exp)) return refused('malformed_token', 'the token has no exp');
-  if (now >= exp * 1000 + clock_skew) return refused('expired', 'the token has expired');
+  const never = exp === null || (typeof exp === 'number' && exp <= 0);
+  return dates(never ? { ...claims, exp: undefined } : claims, rules, now);
+}
+
+function dates(
+  claims: JsonObject,
+  { clock_skew, max_token_age }: ClaimRules,
+  now: number,
+): Refused | undefined {
+  const exp = member(claims, 'exp');
+  if (exp !== undefined && !isNumericDate(exp))
+    return refused('malformed_token', "the token's exp is no date");
+  if (exp !== undefined && now >= exp * 1000 + clock_skew) return refused('expired', 'the token has expired');
   for (const name of ['nbf', 'iat']) {
     const value = member(claims, name);
     if (value === undefined) continue;
     if (!isNumericDate(value)) return refused('malformed_token', `the token's ${name} is no date`);
     if (value * 1000 > now + clock_skew)
-      return refused('not_yet_valid', `the token's ${name} is in the future: do the clocks agree?`);
+      return refused(
+        'not_yet_valid',
+        `the token's ${name} is in the future: do the clocks agree? (clock_skew)`,
+      );
   }
-  return undefined;
+  if (max_token_age === undefined) return undefined;
+  const iat = member(claims, 'iat');
+  if (!isNumericDate(iat))
+    return refused('malformed_token', 'the token has no iat, and max_token_age is set');
+  return now >= iat * 1000 + max_token_age + clock_skew
+    ? refused('expired', 'the token is older than max_token_age')
+    : undefined;
 }
 
 function isNumericDate(value: unknown): value is number {
@@ -94,16 +153,14 @@ function isNumericDate(value: unknown): value is number {
 }
 
 /** For whom it was made, or who obtained it: one of the two must be one of ours, or any website's token would do. */
-function recipient({ claims }: Jwt, rules: ClaimRules): Refused | undefined {
+export function recipient(claims: JsonObject, rules: ClaimRules): Refused | undefined {
   const own = rules.client_id === undefined ? undefined : [rules.client_id];
   const neither = rules.audience === undefined && rules.accepted_clients === undefined;
   const audience = rules.audience ?? (neither ? own : undefined);
   const clients = rules.accepted_clients ?? (neither ? own : undefined);
   if (audience === undefined && clients === undefined) return undefined;
 
-  const aud = member(claims, 'aud');
-  const values = typeof aud === 'string' ? [aud] : Array.isArray(aud) ? aud : [];
-  if (values.some((value) => audience?.includes(value))) return undefined;
+  if (audienceOf(claims).some((value) => audience?.includes(value as string))) return undefined;
   // azp (OpenID Connect Core section 2) and client_id (RFC 9068 section 2.2) name who obtained it; both must agree.
   const obtainers = [member(claims, 'azp'), member(claims, 'client_id')].filter(
     (value) => value !== undefined,
@@ -130,7 +187,7 @@ function headerType({ header }: Jwt, { token_typ }: ClaimRules): Refused | undef
 }
 
 /** An ID token proves to a client that a user was there; it is no key to anything (OpenID Connect Core section 2). */
-function idToken({ claims }: Jwt): Refused | undefined {
+function idToken(claims: JsonObject): Refused | undefined {
   const has = (name: string): boolean => member(claims, name) !== undefined;
   const typ = member(claims, 'typ');
   // Keycloak says in the payload what a token is, and once copied the nonce into access tokens.
@@ -148,7 +205,7 @@ function idToken({ claims }: Jwt): Refused | undefined {
 }
 
 /** A token that a client obtained for itself (RFC 6749 section 4.4) is not a person's, whatever the client is called. */
-function ownClient({ claims }: Jwt): Refused | undefined {
+function ownClient(claims: JsonObject): Refused | undefined {
   const sub = member(claims, 'sub');
   const clients = [member(claims, 'azp'), member(claims, 'client_id')];
   const isClient = (sub !== undefined && clients.includes(sub)) || isServiceAccount(claims);
@@ -162,8 +219,41 @@ export function isServiceAccount(claims: JsonObject): boolean {
 }
 
 /** RFC 7800, 8705, 9449: such a token needs a proof that SASL PLAIN cannot carry. */
-function senderConstraint({ claims }: Jwt): Refused | undefined {
+function senderConstraint(claims: JsonObject): Refused | undefined {
   return member(claims, 'cnf') === undefined
     ? undefined
     : refused('sender_constrained', 'the token is bound to a key (DPoP or mutual TLS)');
+}
+
+/** RFC 7662 section 2.2: what an XMPP client holds must be an access token, and one that its mere bearer may use. */
+function tokenType(claims: JsonObject): Refused | undefined {
+  const type = member(claims, 'token_type');
+  const name = typeof type === 'string' ? type.toLowerCase() : type;
+  switch (name) {
+    case undefined:
+    case null:
+    case 'bearer':
+    // What RFC 8693 section 3 and some servers say instead.
+    case 'access_token':
+      return undefined;
+    case 'dpop':
+    case 'pop':
+    case 'n_a':
+      return refused('sender_constrained', 'the token is bound to a key (DPoP or mutual TLS)');
+    default:
+      return refused('id_token', 'this is an ID or refresh token, not an access token');
+  }
+}
+
+/** OpenID Connect Core section 3.1.3.7, points 3 to 5: our client among those it is for, and the one it was given to. */
+function madeForUs({ claims, header }: Jwt, { client_id }: ClaimRules): Refused | undefined {
+  const azp = member(claims, 'azp');
+  const typ = member(header, 'typ');
+  const isIdToken = typ === undefined || String(typ).toLowerCase() === 'jwt';
+  return isIdToken &&
+    client_id !== undefined &&
+    audienceOf(claims).includes(client_id) &&
+    (azp === undefined || azp === client_id)
+    ? undefined
+    : refused('aud_mismatch', 'the ID token is not made for client_id');
 }

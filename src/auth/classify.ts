@@ -1,9 +1,9 @@
 // Password or token? Decided by shape and settings before anything goes over the network: a token must never end in
 // the log of a token endpoint, nor a password in that of a resource server.
 
+import { type Jwt, type JwtShape, looksLikeJwt, MAX_TOKEN, readJwt } from '../oauth/jwt.ts';
 import { isB64Token } from '../oauth/provider.ts';
 import { type Refused, refused, type Secret } from '../verdict.ts';
-import { type Jwt, type JwtShape, looksLikeJwt, MAX_TOKEN, readJwt } from './jwt.ts';
 
 export interface ClassifySettings {
   readonly credential: 'auto' | 'token' | 'password';

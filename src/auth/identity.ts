@@ -3,6 +3,7 @@
 import { type JsonObject, member } from '../oauth/json.ts';
 import { type Refused, refused } from '../verdict.ts';
 import { toLocalpart, toProviderName } from '../xmpp/localpart.ts';
+import { firstPresent, walk } from './claim-path.ts';
 import { isServiceAccount } from './claims.ts';
 
 export interface IdentityRules {
@@ -20,6 +21,14 @@ export interface IdentityRules {
 export function providerUsername(localpart: string, host: string, rules: IdentityRules): string {
   const name = toProviderName(localpart);
   return rules.sasl_username_mapping === 'join' ? `${name}@${host}` : name;
+}
+
+/** Whether the claims name a user at all, whoever it is. */
+export function namesUser(
+  claims: JsonObject,
+  { username_field }: Pick<IdentityRules, 'username_field'>,
+): boolean {
+  return firstPresent(claims, username_field) !== undefined;
 }
 
 /** `undefined` when the claims are those of `localpart` at `host`. Pure. */
@@ -46,7 +55,7 @@ export function judgeIdentity(
       `the provider named no ${rules.username_field.join(' or ')}, only ${known.join(', ') || 'nothing'}: check username_field, and scope`,
     );
   }
-  const { field, value } = found;
+  const { path: field, value } = found;
   if (typeof value !== 'string' || value === '')
     return refused('username_invalid', `the provider's ${field} is not text`);
 
@@ -97,25 +106,4 @@ function beside(claims: JsonObject, field: string, name: string): unknown {
   return member(claims, field) === undefined
     ? walk(claims, [...field.split('.').slice(0, -1), name])
     : member(claims, name);
-}
-
-/** The first of the fields that the claims have. A field is a claim's name or, failing that, a dotted path. */
-function firstPresent(
-  claims: JsonObject,
-  fields: readonly string[],
-): { field: string; value: unknown } | undefined {
-  for (const field of fields) {
-    const value = member(claims, field) ?? walk(claims, field.split('.'));
-    if (value !== undefined && value !== null) return { field, value };
-  }
-  return undefined;
-}
-
-function walk(claims: JsonObject, path: readonly string[]): unknown {
-  let value: unknown = claims;
-  for (const name of path) {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
-    value = member(value as JsonObject, name);
-  }
-  return value;
 }

@@ -1,8 +1,8 @@
 // `check`, the doctor: is the configuration usable and safe, and does the provider play its part? One row for each
 // thing looked at; nothing that it does changes anything at the provider.
-
 import type { HostSettings } from '../config/host-settings.ts';
 import { ConfigError, loadConfig } from '../config/index.ts';
+import type { ProviderSettings } from '../config/provider-settings.ts';
 import { createProvider, type Provider } from '../oauth/provider.ts';
 import { Secret } from '../verdict.ts';
 import { EXIT } from './exit.ts';
@@ -51,63 +51,114 @@ export async function check({ config, print }: CheckOptions): Promise<number> {
   return rows.some(({ level }) => level === 'ERROR') ? EXIT.failed : EXIT.fine;
 }
 
-async function* examine(settings: HostSettings): AsyncGenerator<Row> {
-  const provider = createProvider({ settings, now: () => performance.now() });
-  const at = (what: string): string => (settings.pattern === '' ? what : `${settings.pattern}: ${what}`);
-  // Each question has its own time; http.timeout bounds every request inside.
-  const signal = (): AbortSignal =>
-    AbortSignal.timeout(settings.http.timeout * 2 + settings.http.connect_timeout);
-
-  async function ask(what: string, question: () => Promise<string>): Promise<Row> {
+async function* examine({ pattern, providers }: HostSettings): AsyncGenerator<Row> {
+  for (const settings of providers) {
+    const provider = createProvider({ settings, now: () => performance.now(), wallClock: Date.now });
+    const which = [pattern, providers.length > 1 ? (settings.issuer ?? '') : ''].filter(
+      (part) => part !== '',
+    );
     try {
-      return { level: 'ok', what: at(what), found: await question() };
-    } catch (error) {
-      const { message } = error as Error;
-      return { level: 'ERROR', what: at(what), found: message };
+      for await (const row of examineProvider(provider)) {
+        yield which.length === 0 ? row : { ...row, what: `${which.join(' ')}: ${row.what}` };
+      }
+    } finally {
+      provider.close();
     }
-  }
-
-  try {
-    if (settings.issuer !== undefined || settings.discovery_url !== undefined) {
-      const discovery = await ask(
-        'discovery',
-        async () => `issuer ${(await provider.metadata(signal())).issuer}`,
-      );
-      yield discovery;
-      // Everything else would only say the same again.
-      if (discovery.level === 'ERROR' && settings.validation_endpoint === undefined) return;
-    }
-    if (
-      settings.passwords &&
-      settings.username_field.includes('preferred_username') &&
-      !settings.scope.includes('profile')
-    ) {
-      yield {
-        level: 'warning',
-        what: at('scope'),
-        found: `${settings.scope || 'none'}: most providers name preferred_username only with scope: openid profile`,
-      };
-    }
-    if (
-      settings.passwords &&
-      settings.client_id !== undefined &&
-      settings.clientSecret === undefined &&
-      settings.client_auth_method !== 'none'
-    ) {
-      yield {
-        level: 'warning',
-        what: at('client_secret_file'),
-        found: 'no client secret: right for a public client only, which client_auth_method: none says',
-      };
-    }
-    yield await ask('UserInfo', () => tryUserinfo(provider, signal));
-    if (settings.passwords) yield await ask('password grant', () => tryPasswordGrant(provider, signal));
-  } finally {
-    provider.close();
   }
 }
 
-async function tryUserinfo(provider: Provider, signal: () => AbortSignal): Promise<string> {
+type Signal = () => AbortSignal;
+
+async function* examineProvider(provider: Provider): AsyncGenerator<Row> {
+  const { settings } = provider;
+  // Each question has its own time; http.timeout bounds every request inside.
+  const signal: Signal = () => AbortSignal.timeout(settings.http.timeout * 2 + settings.http.connect_timeout);
+  const { validation } = settings;
+
+  if (settings.issuer !== undefined || settings.discovery_url !== undefined) {
+    const row = await ask('discovery', async () => `issuer ${(await provider.metadata(signal())).issuer}`);
+    yield row;
+    // Everything else would only say the same again.
+    if (row.level === 'ERROR' && settings.validation_endpoint === undefined && settings.keys === undefined)
+      return;
+  }
+  yield* settingsWorthAWord(settings);
+
+  const inLine = { keys: false, introspection: false };
+  if (validation === 'auto' || validation.startsWith('jwt')) {
+    const row = await ask('keys', () => tryKeys(provider, signal));
+    inLine.keys = row.level === 'ok';
+    // Without keys, `auto` has other ways.
+    yield row.level === 'ERROR' && validation === 'auto' ? { ...row, level: 'warning' } : row;
+  }
+  if (validation.endsWith('introspection') || (validation === 'auto' && (await can(provider, signal)))) {
+    inLine.introspection = true;
+    yield await ask('introspection', () => tryIntrospection(provider, signal));
+  }
+  if (usesUserinfo(settings, inLine)) yield await ask('UserInfo', () => tryUserinfo(provider, signal));
+  if (settings.passwords) yield await ask('password grant', () => tryPasswordGrant(provider, signal));
+}
+
+async function ask(what: string, question: () => Promise<string>): Promise<Row> {
+  try {
+    return { level: 'ok', what, found: await question() };
+  } catch (error) {
+    const { message } = error as Error;
+    return { level: 'ERROR', what, found: message };
+  }
+}
+
+function* settingsWorthAWord(settings: ProviderSettings): Generator<Row> {
+  const { passwords, scope, username_field, client_auth_method, client_id, clientSecret } = settings;
+  if (passwords && username_field.includes('preferred_username') && !scope.includes('profile')) {
+    yield {
+      level: 'warning',
+      what: 'scope',
+      found: `${scope || 'none'}: most providers name preferred_username only with scope: openid profile`,
+    };
+  }
+  const wantsSecret = client_auth_method === 'post' || client_auth_method.startsWith('basic');
+  if (passwords && client_id !== undefined && clientSecret === undefined && wantsSecret) {
+    yield {
+      level: 'warning',
+      what: 'client_secret_file',
+      found: 'no client secret: right for a public client only, which client_auth_method: none says',
+    };
+  }
+}
+
+/** Whether some login may come to ask it. */
+function usesUserinfo(
+  { validation, passwords }: ProviderSettings,
+  { keys, introspection }: { keys: boolean; introspection: boolean },
+): boolean {
+  if (validation.endsWith('userinfo')) return true;
+  if (validation.endsWith('introspection')) return false;
+  return validation === 'jwt' ? passwords && !keys : !introspection || passwords;
+}
+
+async function can(provider: Provider, signal: Signal): Promise<boolean> {
+  return provider.canIntrospect(signal()).catch(() => false);
+}
+
+async function tryKeys(provider: Provider, signal: Signal): Promise<string> {
+  const { keys } = provider.settings;
+  if (keys !== undefined) return `${keys.keys.length} in jwks_file: JWTs are judged here`;
+  if (!(await provider.hasKeys(signal()))) {
+    throw new Error('nothing says where they are (jwks_uri, jwks_file): no JWT can be judged here');
+  }
+  return `${await provider.find('jwks_uri', signal())}: JWTs are judged here`;
+}
+
+async function tryIntrospection(provider: Provider, signal: Signal): Promise<string> {
+  const url = await provider.endpoint('introspection_endpoint', signal());
+  const answer = await provider.introspect(NOBODY, signal());
+  if (answer !== 'cannot_say' && 'claims' in answer)
+    throw new Error(`${url} calls a token active that nobody gave out: anybody could log in as anybody`);
+  return `${url} accepts our client, and calls a token inactive that nobody gave out, as it should`;
+}
+
+async function tryUserinfo(provider: Provider, signal: Signal): Promise<string> {
   const url = await provider.endpoint('validation_endpoint', signal());
   const answer = await provider.userinfo(NOBODY, signal());
   if ('claims' in answer)
@@ -115,9 +166,9 @@ async function tryUserinfo(provider: Provider, signal: () => AbortSignal): Promi
   return `${url} refuses a token that nobody gave out, as it should`;
 }
 
-async function tryPasswordGrant(provider: Provider, signal: () => AbortSignal): Promise<string> {
+async function tryPasswordGrant(provider: Provider, signal: Signal): Promise<string> {
   const url = await provider.endpoint('token_endpoint', signal());
-  const answer = await provider.grantPassword(NOBODY, new Secret(NOBODY), signal());
+  const answer = await provider.grantPassword({ username: NOBODY, password: new Secret(NOBODY) }, signal());
   if ('accessToken' in answer)
     throw new Error(`${url} gives a token to a user that does not exist: anybody could log in as anybody`);
   return `${url} accepts our client, and refuses a user that nobody is, as it should`;

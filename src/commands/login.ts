@@ -51,6 +51,7 @@ export async function login({ config, jid, stdin, print }: LoginOptions): Promis
   const hosts = createHosts(settings, {
     afterwards: (work) => afterwards.push(work),
     step: show,
+    warn: (message) => show('warning', message),
     observe: ({ method, url, status, milliseconds, error }) =>
       show(
         `${method} ${status ?? '---'}`,
@@ -65,7 +66,7 @@ export async function login({ config, jid, stdin, print }: LoginOptions): Promis
   }
   show('virtual host', `${name} (${host.settings.pattern || 'settings for all hosts'})`);
   const typed = jid.slice(0, at);
-  const rules = { username_case: 'nodeprep', jid_escape: host.settings.jid_escape } as const;
+  const rules = { username_case: 'nodeprep', jid_escape: host.settings.providers[0].jid_escape } as const;
   const localpart = nodeprep(typed) ?? toLocalpart(typed, rules);
   if (localpart === undefined) {
     show('localpart', 'no XMPP server takes this name');

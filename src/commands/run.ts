@@ -54,7 +54,7 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
     log.configure({ level: logLevel ?? level, destination, users });
     const replaced = service?.hosts;
     service = {
-      hosts: createHosts(fresh, { afterwards, observe }),
+      hosts: createHosts(fresh, { afterwards, observe, warn }),
       setpassReply: fresh.process.setpass_reply,
       deadline: fresh.process.deadline ?? (terminal ? TERMINAL_DEADLINE : PIPE_DEADLINE),
     };
@@ -98,6 +98,10 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
     error,
   }: Parameters<NonNullable<Parameters<typeof createHosts>[1]['observe']>>[0]): void {
     log.write('debug', 'exchange', { method, url, status, ms: Math.round(milliseconds), error });
+  }
+
+  function warn(message: string): void {
+    log.seldom(`warning ${message}`, 'warn', 'unsafe', { message });
   }
 
   /** Runs when the answer has been written. */

@@ -6,7 +6,7 @@ import { homedir } from 'node:os';
 import { extname, join } from 'node:path';
 import { defaultLoadersSync } from 'cosmiconfig';
 import { attempt, createReader, type Reader } from './files.ts';
-import { complete, type HostSettings } from './host-settings.ts';
+import { completeHost, type HostSettings } from './host-settings.ts';
 import { parseConfig } from './parse.ts';
 import { ConfigError, type Problem } from './problems.ts';
 import type { ProcessOptions } from './schema.ts';
@@ -56,16 +56,18 @@ export function loadConfig(surroundings: Surroundings = {}, reader = createReade
   if (file === undefined) {
     throw new ConfigError([{ path: '', message: `no configuration file: looked for ${places.join(', ')}` }]);
   }
-  const { process: options, drafts, problems: found, warnings } = parseConfig(readData(file, reader));
+  const { process: options, hosts: drafts, problems: found, warnings } = parseConfig(readData(file, reader));
   const problems = [...found];
   const hosts = drafts.map((draft) =>
-    complete(draft, { env, reader, problems, warnings: warnings as Problem[] }),
+    completeHost(draft, { env, reader, problems, warnings: warnings as Problem[] }),
   );
-  const borrowed = hosts.filter(({ sharedSecret }) => sharedSecret);
-  const providers = new Set(
-    borrowed.map((host) => [host.issuer, host.discovery_url, host.token_endpoint, host.client_id].join('\n')),
+  const borrowed = hosts.flatMap(({ providers }) => providers).filter(({ sharedSecret }) => sharedSecret);
+  const different = new Set(
+    borrowed.map(({ issuer, discovery_url, token_endpoint, introspection_endpoint, client_id }) =>
+      [issuer, discovery_url, token_endpoint, introspection_endpoint, client_id].join('\n'),
+    ),
   );
-  if (providers.size > 1) {
+  if (different.size > 1) {
     problems.push({
       path: 'hosts',
       message:

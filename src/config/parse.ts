@@ -2,27 +2,35 @@
 import leven from 'leven';
 import * as v from 'valibot';
 import { type Problem, pathOf } from './problems.ts';
-import { cautions, contradictions } from './rules.ts';
+import { amongProviders, cautions, contradictions } from './rules.ts';
 import {
   type HostOptions,
   hostOptions,
   hostSchema,
+  ofTheHost,
   type ProcessOptions,
   processOptions,
   processSchema,
 } from './schema.ts';
 
-/** The settings of one virtual host (or the pattern or default that stands for it), before its secrets are read. */
-export interface Draft {
+/** What is said of one provider, before its secrets are read. */
+export interface ProviderDraft {
   readonly options: HostOptions;
+  /** Where in the file an option of it stands. */
+  readonly at: (key: string) => string;
+}
+
+/** The settings of one virtual host (or the pattern or default that stands for it). */
+export interface Draft {
   /** Where it stands in the file: `''` at the top, else the key below `hosts`. */
   readonly pattern: string;
+  readonly drafts: readonly [ProviderDraft, ...ProviderDraft[]];
 }
 
 export interface Parsed {
   readonly process: ProcessOptions;
-  /** Without `hosts`, one draft for every virtual host, with the pattern `''`. */
-  readonly drafts: readonly Draft[];
+  /** Without `hosts`, one for every virtual host, with the pattern `''`. */
+  readonly hosts: readonly Draft[];
   readonly problems: readonly Problem[];
   readonly warnings: readonly Problem[];
 }
@@ -36,7 +44,7 @@ export function parseConfig(raw: unknown): Parsed {
   const warnings: Problem[] = [];
   if (!isRecord(raw)) {
     problems.push({ path: '', message: 'must be a mapping of options to values' });
-    return { process: v.parse(processSchema, {}), drafts: [], problems, warnings };
+    return { process: v.parse(processSchema, {}), hosts: [], problems, warnings };
   }
   const top = withoutAliases(raw, [], problems);
   const { hosts, ...options } = top;
@@ -49,7 +57,7 @@ export function parseConfig(raw: unknown): Parsed {
   report(process.issues, [], problems);
   reportTypes(defaults, [], problems, { alsoKnown: [...Object.keys(processOptions), 'hosts'] });
 
-  const drafts: Draft[] = [];
+  const found: Draft[] = [];
   if (hosts === undefined) {
     addDraft('', defaults, []);
   } else if (!isRecord(hosts) || Object.keys(hosts).length === 0) {
@@ -74,21 +82,68 @@ export function parseConfig(raw: unknown): Parsed {
   }
   return {
     process: process.success ? process.output : v.parse(processSchema, {}),
-    drafts,
+    hosts: found,
     problems,
     warnings,
   };
 
   function addDraft(pattern: string, merged: Raw, path: string[]): void {
-    const parsed = v.safeParse(hostSchema, merged);
+    const { providers, ...common } = merged;
+    const drafts = providers === undefined ? [draft(common, path)] : providerList(providers, common, path);
+    const [first, ...others] = drafts;
     // What is wrong with a single value has been reported where it stands.
-    if (!parsed.success) return;
+    if (first === undefined || drafts.includes(undefined)) return;
+    const complete = [first, ...others] as [ProviderDraft, ...ProviderDraft[]];
+    if (providers !== undefined) {
+      amongProviders(complete, (key) => pathOf(...path, key), { problems, warnings });
+    }
+    found.push({ pattern: pattern.toLowerCase(), drafts: complete });
+  }
+
+  function providerList(providers: unknown, common: Raw, path: string[]): (ProviderDraft | undefined)[] {
+    // A list that is none has been reported.
+    if (!Array.isArray(providers)) return [];
+    return providers.map((entry, index) => {
+      const place = [...path, 'providers', String(index)];
+      if (!isRecord(entry)) {
+        problems.push({ path: pathOf(...place), message: 'must be a mapping of options to values' });
+        return undefined;
+      }
+      const own = withoutAliases(entry, place, problems);
+      for (const key of ofTheHost) {
+        if (own[key] === undefined) continue;
+        problems.push({
+          path: pathOf(...place, key),
+          message: 'holds for the whole virtual host: put it beside providers',
+        });
+        delete own[key];
+      }
+      reportTypes(own, place, problems, {});
+      if (index === 0) return draft(inherit(common, own), place);
+      for (const key of Object.keys(FOR_PASSWORDS)) {
+        if (own[key] === undefined || own[key] === false) continue;
+        problems.push({
+          path: pathOf(...place, key),
+          message:
+            'is for the first provider only: a password does not say whose it is, and must not go to strangers',
+        });
+      }
+      return draft({ ...inherit(common, own), ...FOR_PASSWORDS }, place);
+    });
+  }
+
+  function draft(merged: Raw, path: string[]): ProviderDraft | undefined {
+    const parsed = v.safeParse(hostSchema, merged);
+    if (!parsed.success) return undefined;
     const at = (key: string): string => pathOf(...path, key);
     contradictions(parsed.output, at, problems);
     cautions(parsed.output, at, warnings);
-    drafts.push({ pattern: pattern.toLowerCase(), options: parsed.output });
+    return { options: parsed.output, at };
   }
 }
+
+/** What is said of passwords, as it is for a provider that gets none. */
+const FOR_PASSWORDS: Raw = { resource_owner_password: false, password_otp_digits: 0, credential: 'auto' };
 
 /** What is said of one provider and must not be used for another. */
 const OF_THE_PROVIDER = [
@@ -96,10 +151,14 @@ const OF_THE_PROVIDER = [
   'discovery_url',
   'validation_endpoint',
   'token_endpoint',
+  'introspection_endpoint',
   'revocation_endpoint',
+  'jwks_uri',
+  // Whoever holds the keys says who everybody is.
+  'jwks_file',
   'trusted_endpoint_hosts',
 ];
-const SECRETS = ['client_secret', 'client_secret_file'];
+const SECRETS = ['client_secret', 'client_secret_file', 'client_key_file', 'client_key_id'];
 
 /**
  * Host options replace the defaults key by key; `http` does so inside, too. But a host that names a provider of its own
@@ -109,8 +168,11 @@ const SECRETS = ['client_secret', 'client_secret_file'];
 function inherit(defaults: Raw, override: Raw): Raw {
   const inherited: Raw = { ...defaults };
   const says = (...names: string[]): boolean => names.some((name) => override[name] !== undefined);
-  if (says('issuer', 'discovery_url')) for (const name of OF_THE_PROVIDER) delete inherited[name];
-  if (says(...OF_THE_PROVIDER, 'client_id', ...SECRETS)) for (const name of SECRETS) delete inherited[name];
+  if (says('issuer', 'discovery_url', 'providers'))
+    for (const name of OF_THE_PROVIDER) delete inherited[name];
+  if (says('issuer', 'discovery_url')) delete inherited.providers;
+  if (says(...OF_THE_PROVIDER, 'providers', 'client_id', ...SECRETS))
+    for (const name of SECRETS) delete inherited[name];
   const merged = { ...inherited, ...override };
   if (isRecord(defaults.http) && isRecord(override.http))
     merged.http = { ...defaults.http, ...override.http };

@@ -1,7 +1,19 @@
 // Every option with its default and its meaning. The names follow mod_auth_oauth_external without `oauth_external_`.
 // The README's table of options is held to this file by a test.
 import * as v from 'valibot';
-import { absolutePath, count, duration, flag, text, texts, url, waiting, word } from './values.ts';
+import {
+  absolutePath,
+  algorithmNames,
+  claimRules,
+  count,
+  duration,
+  flag,
+  text,
+  texts,
+  url,
+  waiting,
+  word,
+} from './values.ts';
 
 const http = {
   /** TCP and TLS handshake together. */
@@ -12,6 +24,9 @@ const http = {
   retries: v.optional(count(0, 3), 1),
   /** PEM file with the certificate authorities to trust instead of the system's. */
   ca_file: v.optional(absolutePath),
+  /** PEM file with the certificate (and chain) that our client shows, and its private key (RFC 8705). */
+  cert_file: v.optional(absolutePath),
+  key_file: v.optional(absolutePath),
   /** http:// or https:// proxy for all requests to the provider; variables such as HTTPS_PROXY are not looked at. */
   proxy: v.optional(url),
   /** Plain http beyond the loopback interface. Every password and token then crosses the network in clear text. */
@@ -20,6 +35,8 @@ const http = {
   max_response_bytes: v.optional(count(1024, 16 * 1024 * 1024), 1024 * 1024),
 } as const;
 
+const clientAuthMethod = word('post', 'basic', 'basic_raw', 'private_key_jwt', 'tls', 'none');
+
 /** What can be said for every virtual host, and again, differently, for one. */
 export const hostOptions = {
   // the provider
@@ -27,23 +44,40 @@ export const hostOptions = {
   discovery_url: v.optional(url),
   validation_endpoint: v.optional(url),
   token_endpoint: v.optional(url),
+  introspection_endpoint: v.optional(url),
   revocation_endpoint: v.optional(url),
+  jwks_uri: v.optional(url),
+  jwks_file: v.optional(absolutePath),
   trusted_endpoint_hosts: v.optional(texts),
   // our client there
   client_id: v.optional(text),
   client_secret: v.optional(text),
   client_secret_file: v.optional(absolutePath),
-  client_auth_method: v.optional(word('post', 'basic', 'basic_raw', 'none'), 'post'),
+  client_key_file: v.optional(absolutePath),
+  client_key_id: v.optional(text),
+  client_auth_method: v.optional(clientAuthMethod, 'post'),
+  /** Default: `client_auth_method`. */
+  introspection_auth_method: v.optional(clientAuthMethod),
+  introspection_signed: v.optional(flag, false),
   scope: v.optional(v.string('must be text'), 'openid'),
   // how a secret is read and judged
   credential: v.optional(word('auto', 'token', 'password'), 'auto'),
   token_prefix: v.optional(text),
   resource_owner_password: v.optional(flag),
-  validation: v.optional(word('auto', 'userinfo'), 'auto'),
+  password_otp_digits: v.optional(count(0, 10), 0),
+  validation: v.optional(
+    word('auto', 'jwt', 'introspection', 'userinfo', 'jwt+introspection', 'jwt+userinfo'),
+    'auto',
+  ),
   revoke_after_login: v.optional(flag, true),
   // what a token must say
   audience: v.optional(texts),
   accepted_clients: v.optional(texts),
+  required_scopes: v.optional(texts),
+  require: v.optional(claimRules),
+  /** Default: RS256, PS256, ES256, EdDSA, and of their longer forms those that the metadata names. */
+  algorithms: v.optional(algorithmNames),
+  max_token_age: v.optional(duration),
   token_typ: v.optional(word('lax', 'at+jwt'), 'lax'),
   clock_skew: v.optional(v.pipe(duration, v.maxValue(300_000, 'must not be more than 5m')), '30s'),
   // who it is
@@ -59,7 +93,14 @@ export const hostOptions = {
   http: v.optional(v.strictObject(http), {}),
   /** Taken from mod_auth_oauth_external so that its configuration loads; without effect, which the log says. */
   http_settings: v.optional(v.unknown()),
+  /** Each a mapping of the options above; what it leaves out is taken from beside `providers`. */
+  providers: v.optional(
+    v.pipe(v.array(v.unknown(), 'must be a list of providers'), v.minLength(1, 'must not be empty')),
+  ),
 } as const;
+
+/** Decided before it is known whose token it is: not to be said of a single provider of several. */
+export const ofTheHost = ['credential', 'token_prefix', 'user_exists', 'jid_escape', 'providers'] as const;
 
 /** What holds for the whole process. */
 export const processOptions = {

@@ -1,5 +1,6 @@
 // The small value types that configuration options are made of.
 import * as v from 'valibot';
+import { algorithms } from '../oauth/jwk.ts';
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
@@ -44,6 +45,37 @@ export const absolutePath = v.pipe(
     (value) => value.startsWith('/'),
     'must be an absolute path: the working directory is not ours to choose',
   ),
+);
+
+const scalar = v.union([v.string(), v.number(), v.boolean()], 'must be text, a number, true or false');
+
+/** Claims by name or dotted path, each with the value, or the values of which one, that it must have. */
+export const claimRules = v.pipe(
+  v.record(
+    text,
+    v.union([scalar, v.pipe(v.array(scalar), v.minLength(1))], 'must be a value or a list of values'),
+    'must be a mapping of claims to values',
+  ),
+  v.transform((rules): ReadonlyMap<string, readonly (string | number | boolean)[]> => {
+    const entries = Object.entries(rules).map(([path, value]) => [path, [value].flat()] as const);
+    return new Map(entries);
+  }),
+);
+
+/** Signature algorithms, asymmetric ones only. */
+export const algorithmNames = v.pipe(
+  texts,
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    for (const name of dataset.value) {
+      if (algorithms.includes(name)) continue;
+      addIssue({
+        message: /^(?:HS\d+|none)$/i.test(name)
+          ? `must not have ${name}: ${/^none$/i.test(name) ? 'anybody' : 'whoever can check such a token'} could make one`
+          : `must be of ${algorithms.join(', ')}`,
+      });
+    }
+  }),
 );
 
 /** One of a few words. `false` and `true` of YAML count as the words. */

@@ -1,21 +1,35 @@
-// How our client proves itself to the provider (RFC 6749 section 2.3): a function that adds to a request.
+// How our client proves itself to the provider (RFC 6749 section 2.3, RFC 7523, RFC 8705): a function that adds to a request.
 import type { Secret } from '../verdict.ts';
+import { type ClientKey, signAssertion } from './client-key.ts';
 
-export type ClientAuthMethod = 'post' | 'basic' | 'basic_raw' | 'none';
+export type ClientAuthMethod = 'post' | 'basic' | 'basic_raw' | 'private_key_jwt' | 'tls' | 'none';
 
-export interface ClientSettings {
+export interface ClientCredentials {
   readonly client_id?: string | undefined;
   readonly clientSecret: Secret | undefined;
-  readonly client_auth_method: ClientAuthMethod;
+  readonly clientKey: ClientKey | undefined;
 }
 
 /** Adds the client's credentials to a form body or to the headers, never to both: two methods at once are an error. */
 export type ClientAuth = (form: URLSearchParams, headers: Record<string, string>) => void;
 
-export function clientAuth({ client_id, clientSecret, client_auth_method }: ClientSettings): ClientAuth {
+export interface ClientAuthOptions {
+  /** The provider's own name for itself, which an assertion is made out to; asked when it is needed. */
+  readonly audience: () => string;
+  /** Milliseconds of the wall clock. */
+  readonly wallClock: () => number;
+}
+
+export function clientAuth(
+  method: ClientAuthMethod,
+  { client_id, clientSecret, clientKey }: ClientCredentials,
+  { audience, wallClock }: ClientAuthOptions,
+): ClientAuth {
   if (client_id === undefined) return () => {};
-  switch (client_auth_method) {
+  switch (method) {
     case 'none':
+    // The certificate is shown in the TLS handshake; the form only says whose it is (RFC 8705 section 2).
+    case 'tls':
       return (form) => form.set('client_id', client_id);
     case 'post':
       // Without a secret this is a public client, which only says who it is.
@@ -27,6 +41,34 @@ export function clientAuth({ client_id, clientSecret, client_auth_method }: Clie
       return basic(formEncode(client_id), formEncode(clientSecret?.reveal() ?? ''));
     case 'basic_raw':
       return basic(client_id, clientSecret?.reveal() ?? '');
+    case 'private_key_jwt':
+      return (form) => {
+        form.set('client_id', client_id);
+        if (clientKey === undefined) return;
+        form.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer');
+        const claims = { clientId: client_id, audience: audience(), now: wallClock() };
+        form.set('client_assertion', signAssertion(clientKey, claims));
+      };
+  }
+}
+
+/** Whether the method has what it needs to prove anything: without, nobody may introspect a token (RFC 7662 section 2.1). */
+export function canProveItself(
+  method: ClientAuthMethod,
+  { client_id, clientSecret, clientKey }: ClientCredentials,
+): boolean {
+  if (client_id === undefined) return false;
+  switch (method) {
+    case 'none':
+      return false;
+    case 'post':
+    case 'basic':
+    case 'basic_raw':
+      return clientSecret !== undefined;
+    case 'private_key_jwt':
+      return clientKey !== undefined;
+    case 'tls':
+      return true;
   }
 }
 

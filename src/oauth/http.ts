@@ -2,6 +2,7 @@
 // and nothing but what is written here is sent: no proxy from the environment, no Accept-Encoding, no cookies.
 import type { Dispatcher } from 'undici';
 import Pool from 'undici/lib/dispatcher/pool.js';
+import type { Secret } from '../verdict.ts';
 import { ProviderError } from './errors.ts';
 import { translate } from './http-errors.ts';
 import { isLoopback } from './loopback.ts';
@@ -19,6 +20,8 @@ export interface HttpRequest {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
+  /** Bytes of the answer, where it must be shorter than others. */
+  readonly limit?: number;
 }
 
 export interface HttpResponse {
@@ -56,16 +59,22 @@ const CONNECTIONS = 64;
 /** Idle connections are closed before most servers and middleboxes would do it: a POST is not repeated. */
 const KEEP_ALIVE = 20_000;
 
+export interface TlsSettings {
+  /** PEM text of the only certificate authorities to trust; the system's when `undefined`. */
+  readonly authorities: string | undefined;
+  /** What our client shows of itself (RFC 8705), PEM. */
+  readonly certificate: { readonly chain: string; readonly key: Secret } | undefined;
+}
+
 export interface HttpOptions {
   readonly observe?: ((exchange: Exchange) => void) | undefined;
   /** To one origin; more requests wait. */
   readonly connections?: number;
 }
 
-/** `authorities`: PEM text of the only certificate authorities to trust; the system's when `undefined`. */
 export function createHttpClient(
   settings: HttpSettings,
-  authorities: string | undefined,
+  { authorities, certificate }: TlsSettings,
   { observe = () => {}, connections = CONNECTIONS }: HttpOptions = {},
 ): HttpClient {
   const tls = {
@@ -73,6 +82,7 @@ export function createHttpClient(
     rejectUnauthorized: true,
     timeout: settings.connect_timeout,
     ...(authorities === undefined ? {} : { ca: authorities }),
+    ...(certificate === undefined ? {} : { cert: certificate.chain, key: certificate.key.reveal() }),
   };
   const pools = new Map<string, Dispatcher | Promise<Dispatcher>>();
 
@@ -109,7 +119,8 @@ export function createHttpClient(
     ]);
     // undici's index does this, which is not loaded here.
     Dispatcher.prototype.connect = connect;
-    return new ProxyAgent({ ...limits, uri, requestTls: tls, proxyTls: tls });
+    const { cert: _cert, key: _key, ...proxyTls } = tls;
+    return new ProxyAgent({ ...limits, uri, requestTls: tls, proxyTls });
   }
 
   async function once(request: HttpRequest, signal: AbortSignal | undefined): Promise<HttpResponse> {
@@ -128,7 +139,11 @@ export function createHttpClient(
           headers: request.headers,
           body: request.body ?? null,
         },
-        { host, timeout: settings.timeout, limit: settings.max_response_bytes },
+        {
+          host,
+          timeout: settings.timeout,
+          limit: Math.min(settings.max_response_bytes, request.limit ?? Number.POSITIVE_INFINITY),
+        },
         signal,
       );
       status = response.status;
@@ -229,7 +244,7 @@ function exchange(
           fail(
             new ProviderError(
               'provider_error',
-              `${host} answered more than ${limit} bytes (http.max_response_bytes)`,
+              `${host} answered more than ${limit} bytes (at most http.max_response_bytes)`,
             ),
           );
         } else {

@@ -4,8 +4,14 @@ import { ProviderError } from './errors.ts';
 import type { HttpClient, HttpResponse } from './http.ts';
 import { type JsonObject, member, parseJsonObject } from './json.ts';
 import { isPlainHttp } from './loopback.ts';
+import { untilAborted } from './shared.ts';
 
-export type EndpointName = 'token_endpoint' | 'validation_endpoint' | 'revocation_endpoint';
+export type EndpointName =
+  | 'token_endpoint'
+  | 'validation_endpoint'
+  | 'introspection_endpoint'
+  | 'revocation_endpoint'
+  | 'jwks_uri';
 
 export interface MetadataSettings {
   readonly issuer?: string | undefined;
@@ -17,8 +23,13 @@ export interface MetadataSettings {
 export interface Metadata {
   /** The provider's identity as its metadata states it: what `iss` of its tokens must be. */
   readonly issuer: string;
-  /** The endpoint's URL, or `undefined` where the metadata names none. Throws when it names one that cannot be trusted. */
-  endpoint(name: EndpointName): string | undefined;
+  /** Signature algorithms that it says its tokens have; empty where it says nothing. */
+  readonly algorithms: readonly string[];
+  /**
+   * The endpoint's URL, or `undefined` where the metadata names none. Throws when it names one that cannot be trusted.
+   * `mutualTls`: the address for clients that show a certificate, where there is one (RFC 8705 section 5).
+   */
+  endpoint(name: EndpointName, options?: { readonly mutualTls: boolean }): string | undefined;
 }
 
 export interface MetadataSource {
@@ -33,7 +44,9 @@ const RETRY = 30_000;
 const MEMBER: Readonly<Record<EndpointName, string>> = {
   token_endpoint: 'token_endpoint',
   validation_endpoint: 'userinfo_endpoint',
+  introspection_endpoint: 'introspection_endpoint',
   revocation_endpoint: 'revocation_endpoint',
+  jwks_uri: 'jwks_uri',
 };
 
 const SUFFIX = '/.well-known/openid-configuration';
@@ -76,15 +89,6 @@ export function createMetadataSource(
       return untilAborted(fetchShared(), signal);
     },
   };
-}
-
-/** The shared request goes on for the others when one who waits for it has run out of time. */
-function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-    promise.then(resolve, reject);
-  });
 }
 
 async function fetchMetadata(settings: MetadataSettings, http: HttpClient): Promise<Metadata> {
@@ -144,10 +148,17 @@ function judge(document: JsonObject, place: string, settings: MetadataSettings):
       .map((url) => new URL(url as string).hostname)
       .concat(settings.trusted_endpoint_hosts ?? []),
   );
+  const aliases = member(document, 'mtls_endpoint_aliases');
+  const stating = member(document, 'id_token_signing_alg_values_supported');
   return {
     issuer: stated,
-    endpoint(name) {
-      const url = member(document, MEMBER[name]);
+    algorithms: Array.isArray(stating) ? stating.filter((name) => typeof name === 'string') : [],
+    endpoint(name, { mutualTls } = { mutualTls: false }) {
+      const alias =
+        mutualTls && typeof aliases === 'object' && aliases !== null
+          ? member(aliases as JsonObject, MEMBER[name])
+          : undefined;
+      const url = alias ?? member(document, MEMBER[name]);
       if (url === undefined || url === null) return undefined;
       if (typeof url !== 'string' || !URL.canParse(url)) {
         throw new ProviderError(

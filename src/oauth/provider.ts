@@ -1,34 +1,69 @@
 // One authorization server as the rest of the program sees it: what can be asked of it, with endpoints, client
-// authentication and connections taken care of.
-import type { HostSettings } from '../config/host-settings.ts';
+// authentication, keys and connections taken care of.
+import type { ProviderSettings } from '../config/provider-settings.ts';
 import { type Refused, refused, type Secret } from '../verdict.ts';
-import { clientAuth } from './client-auth.ts';
+import { canProveItself, clientAuth } from './client-auth.ts';
 import { ProviderError } from './errors.ts';
 import { createHttpClient, type Exchange } from './http.ts';
+import { type Introspection, requestIntrospection } from './introspection.ts';
+import { type JsonObject, member } from './json.ts';
+import { fetchKeySet } from './jwks.ts';
+import type { Jwt } from './jwt.ts';
+import {
+  createKeySource,
+  fixedKeySource,
+  type KeySource,
+  REFRESH_AFTER,
+  type SignatureFault,
+  verifySignature,
+} from './key-set.ts';
 import { createMetadataSource, type EndpointName, type Metadata } from './metadata.ts';
+import { audienceOf, openSignedAnswer } from './signed-answer.ts';
 import { type Granted, requestPasswordGrant, revokeToken } from './token-endpoint.ts';
 import { requestUserinfo, type Userinfo } from './userinfo.ts';
 
 export interface Provider {
+  readonly settings: ProviderSettings;
   /** The issuer that tokens must carry: from the settings or the metadata; `undefined` when neither says. */
   issuer(signal: AbortSignal): Promise<string | undefined>;
-  grantPassword(username: string, password: Secret, signal: AbortSignal): Promise<Granted | Refused>;
+  /** The signature algorithms that its metadata names; none without metadata. */
+  algorithms(signal: AbortSignal): Promise<readonly string[]>;
+  grantPassword(login: PasswordLogin, signal: AbortSignal): Promise<Granted | Refused>;
   userinfo(token: string, signal: AbortSignal): Promise<Userinfo | Refused>;
+  introspect(token: string, signal: AbortSignal): Promise<Introspection>;
+  /** Whether it has an introspection endpoint that our client can prove itself to. */
+  canIntrospect(signal: AbortSignal): Promise<boolean>;
+  /** Whether it publishes keys at all; they are fetched. Throws a ProviderError when they cannot be had. */
+  hasKeys(signal: AbortSignal): Promise<boolean>;
+  /** Whether one of its keys has signed the token; `undefined` when one has. Throws a ProviderError without keys. */
+  checkSignature(jwt: Jwt, signal: AbortSignal): Promise<SignatureFault | undefined>;
   /** Ends what a grant has left at the provider. Never throws, never waits for anything the login needs. */
   revoke(granted: Granted): Promise<void>;
+  /** The URL in use, or `undefined`. Throws a ProviderError when the metadata cannot be had or names a bad one. */
+  find(name: EndpointName, signal: AbortSignal): Promise<string | undefined>;
   /** The URL in use; throws a ProviderError that names the option when there is none. */
   endpoint(name: EndpointName, signal: AbortSignal): Promise<string>;
   metadata(signal: AbortSignal): Promise<Metadata>;
-  /** Fetches the metadata before the first login needs it. Never throws. */
+  /** Fetches metadata and keys before the first login needs them. Never throws. */
   warmUp(): Promise<void>;
   close(): void;
 }
 
+export interface PasswordLogin {
+  readonly username: string;
+  readonly password: Secret;
+  readonly totp?: Secret | undefined;
+}
+
 export interface ProviderOptions {
-  readonly settings: HostSettings;
+  readonly settings: ProviderSettings;
   readonly observe?: (exchange: Exchange) => void;
   /** Milliseconds of a monotonic clock. */
   readonly now: () => number;
+  /** Milliseconds of the wall clock. */
+  readonly wallClock: () => number;
+  /** The provider's keys have changed: what was signed with the old ones may not hold any more. */
+  readonly onKeysChanged?: () => void;
 }
 
 /** RFC 6750 section 2.1: what may stand in an Authorization header. */
@@ -42,19 +77,42 @@ export function isB64Token(text: string): boolean {
 const REVOCATION_TIMEOUT = 10_000;
 const REVOCATIONS = 4;
 
-export function createProvider({ settings, observe, now }: ProviderOptions): Provider {
-  const http = createHttpClient(settings.http, settings.authorities, { observe });
+export function createProvider(options: ProviderOptions): Provider {
+  const { settings, observe, now, wallClock, onKeysChanged } = options;
+  const http = createHttpClient(settings.http, settings, { observe });
   // A few connections of its own: a slow revocation must not hold up a login.
-  const background = createHttpClient(settings.http, settings.authorities, {
-    observe,
-    connections: REVOCATIONS,
-  });
+  const background = createHttpClient(settings.http, settings, { observe, connections: REVOCATIONS });
   const metadata = createMetadataSource(settings, http, now);
-  const authenticateClient = clientAuth(settings);
   const hasMetadata = settings.issuer !== undefined || settings.discovery_url !== undefined;
+  /** As far as it is known: an issuer that only the metadata names is, once an endpoint of it is in use. */
+  let issuerKnown = settings.issuer;
+  const audience = (): string => issuerKnown ?? settings.token_endpoint ?? '';
+  const authenticate = clientAuth(settings.client_auth_method, settings, { audience, wallClock });
+  const authenticateToIntrospect = clientAuth(settings.introspection_auth_method, settings, {
+    audience,
+    wallClock,
+  });
+  let keySource: KeySource | undefined =
+    settings.keys === undefined ? undefined : fixedKeySource(settings.keys);
+  let refreshing: NodeJS.Timeout | undefined;
+
+  async function readMetadata(signal: AbortSignal): Promise<Metadata> {
+    const found = await metadata.get(signal);
+    issuerKnown ??= found.issuer;
+    return found;
+  }
+
+  async function find(name: EndpointName, signal: AbortSignal): Promise<string | undefined> {
+    const own = settings[name];
+    if (own !== undefined || !hasMetadata) return own;
+    const method =
+      name === 'introspection_endpoint' ? settings.introspection_auth_method : settings.client_auth_method;
+    const mutualTls = method === 'tls' && name !== 'validation_endpoint' && name !== 'jwks_uri';
+    return (await readMetadata(signal)).endpoint(name, { mutualTls });
+  }
 
   async function endpoint(name: EndpointName, signal: AbortSignal): Promise<string> {
-    const url = settings[name] ?? (hasMetadata ? (await metadata.get(signal)).endpoint(name) : undefined);
+    const url = await find(name, signal);
     if (url === undefined) {
       throw new ProviderError(
         'not_configured',
@@ -64,29 +122,120 @@ export function createProvider({ settings, observe, now }: ProviderOptions): Pro
     return url;
   }
 
-  return {
-    endpoint,
-    metadata: (signal) => metadata.get(signal),
+  async function issuer(signal: AbortSignal): Promise<string | undefined> {
+    return settings.issuer ?? (hasMetadata ? (await readMetadata(signal)).issuer : undefined);
+  }
 
-    async issuer(signal) {
-      return settings.issuer ?? (hasMetadata ? (await metadata.get(signal)).issuer : undefined);
+  /** `undefined` where the provider publishes no keys. */
+  async function keys(signal: AbortSignal): Promise<KeySource | undefined> {
+    if (keySource !== undefined || (await find('jwks_uri', signal)) === undefined) return keySource;
+    // While we waited, somebody else may have made it.
+    keySource ??= createKeySource({
+      load: async () =>
+        fetchKeySet(await endpoint('jwks_uri', AbortSignal.timeout(settings.http.timeout * 2)), http),
+      now,
+      ...(onKeysChanged === undefined ? {} : { onChange: onKeysChanged }),
+    });
+    // Also while nobody logs in: a key that was taken back must not be found still here in the morning.
+    refreshing ??= setInterval(() => keySource?.refresh(), REFRESH_AFTER);
+    refreshing.unref();
+    return keySource;
+  }
+
+  async function keysOrThrow(signal: AbortSignal): Promise<KeySource> {
+    const source = await keys(signal);
+    if (source === undefined) {
+      throw new ProviderError(
+        'not_configured',
+        'nothing says where the keys of the provider are: set jwks_uri or jwks_file',
+      );
+    }
+    return source;
+  }
+
+  /** Reads an answer that the provider has signed for our client. */
+  async function unseal(
+    text: string,
+    { host, types, mayOmit }: { host: string; types: readonly unknown[]; mayOmit: boolean },
+    signal: AbortSignal,
+  ): Promise<JsonObject> {
+    const expected = await issuer(signal);
+    if (expected === undefined)
+      throw new ProviderError('not_configured', `${host} signs its answers: set issuer`);
+    const sealing = {
+      keys: await keysOrThrow(signal),
+      issuer: expected,
+      host,
+      types,
+      mayOmitIssuer: mayOmit,
+    };
+    return openSignedAnswer(text, sealing, signal);
+  }
+
+  return {
+    settings,
+    find,
+    endpoint,
+    issuer,
+    metadata: readMetadata,
+
+    async algorithms(signal) {
+      return hasMetadata ? (await readMetadata(signal)).algorithms : [];
     },
 
-    async grantPassword(username, password, signal) {
-      const grant = {
-        endpoint: await endpoint('token_endpoint', signal),
-        username,
-        password,
-        scope: settings.scope,
-      };
-      return requestPasswordGrant(grant, authenticateClient, http, signal);
+    async grantPassword({ username, password, totp }, signal) {
+      const url = await endpoint('token_endpoint', signal);
+      const grant = { endpoint: url, username, password, totp, scope: settings.scope };
+      return requestPasswordGrant(grant, authenticate, http, signal);
     },
 
     async userinfo(token, signal) {
       const url = await endpoint('validation_endpoint', signal);
       if (!isB64Token(token))
         return refused('malformed_token', 'the token has characters that no bearer token has');
-      return requestUserinfo(url, token, http, signal);
+      const { hostname: host } = new URL(url);
+      const open = (text: string): Promise<JsonObject> =>
+        unseal(text, { host, types: [undefined, 'jwt', 'userinfo+jwt'], mayOmit: true }, signal);
+      return requestUserinfo(url, token, http, open, signal);
+    },
+
+    async introspect(token, signal) {
+      const url = await endpoint('introspection_endpoint', signal);
+      const { hostname: host } = new URL(url);
+      const open = async (text: string): Promise<JsonObject> => {
+        const sealed = await unseal(
+          text,
+          { host, types: ['token-introspection+jwt'], mayOmit: false },
+          signal,
+        );
+        const inner = member(sealed, 'token_introspection');
+        // RFC 9701 section 5: made out to whoever asked.
+        if (!audienceOf(sealed).includes(settings.client_id) || typeof inner !== 'object' || inner === null)
+          throw new ProviderError(
+            'provider_error',
+            `${host} signed its answer for somebody else, or said nothing in it`,
+          );
+        return inner as JsonObject;
+      };
+      const request = { endpoint: url, token, signed: settings.introspection_signed };
+      return requestIntrospection(request, authenticateToIntrospect, http, open, signal);
+    },
+
+    async canIntrospect(signal) {
+      return (
+        canProveItself(settings.introspection_auth_method, settings) &&
+        (await find('introspection_endpoint', signal)) !== undefined
+      );
+    },
+
+    async hasKeys(signal) {
+      const source = await keys(signal);
+      await source?.get(signal);
+      return source !== undefined;
+    },
+
+    async checkSignature(jwt, signal) {
+      return verifySignature(jwt, await keysOrThrow(signal), signal);
     },
 
     async revoke({ accessToken, refreshToken }) {
@@ -94,22 +243,25 @@ export function createProvider({ settings, observe, now }: ProviderOptions): Pro
         const url = await endpoint('revocation_endpoint', AbortSignal.timeout(REVOCATION_TIMEOUT));
         // The refresh token first: with it goes, at most servers, the session and all that came of it.
         if (refreshToken !== undefined) {
-          await revokeToken(url, refreshToken, 'refresh_token', authenticateClient, background).catch(
-            () => {},
-          );
+          await revokeToken(url, refreshToken, 'refresh_token', authenticate, background).catch(() => {});
         }
-        await revokeToken(url, accessToken, 'access_token', authenticateClient, background);
+        await revokeToken(url, accessToken, 'access_token', authenticate, background);
       } catch {
         // The token expires by itself; the observer has seen the exchange.
       }
     },
 
     async warmUp() {
-      if (!hasMetadata) return;
-      await metadata.get(AbortSignal.timeout(REVOCATION_TIMEOUT)).catch(() => {});
+      const signal = AbortSignal.timeout(REVOCATION_TIMEOUT);
+      // What fails here, the first login will say.
+      if (hasMetadata) await readMetadata(signal).catch(() => {});
+      await keys(signal)
+        .then((source) => source?.get(signal))
+        .catch(() => {});
     },
 
     close() {
+      clearInterval(refreshing);
       http.close();
       background.close();
     },

@@ -3,24 +3,30 @@
 import { type Refused, refused, type Secret } from '../verdict.ts';
 import type { ClientAuth } from './client-auth.ts';
 import { ProviderError } from './errors.ts';
-import type { HttpClient, HttpRequest, HttpResponse } from './http.ts';
+import { formRequest } from './form.ts';
+import type { HttpClient, HttpResponse } from './http.ts';
 import { type JsonObject, member, parseJsonObject } from './json.ts';
 
-/** What a successful grant leaves behind. Both are secrets, and worth revoking. */
+/** What a successful grant brings. All tokens are secrets; the first two are worth revoking. */
 export interface Granted {
   readonly accessToken: string;
   readonly refreshToken: string | undefined;
+  readonly idToken: string | undefined;
+  /** What was granted, where the provider says so. */
+  readonly scope: string | undefined;
 }
 
 export interface PasswordGrant {
   readonly endpoint: string;
   readonly username: string;
   readonly password: Secret;
+  /** A one-time code, as Keycloak's direct grant wants it. */
+  readonly totp: Secret | undefined;
   readonly scope: string;
 }
 
 export async function requestPasswordGrant(
-  { endpoint, username, password, scope }: PasswordGrant,
+  { endpoint, username, password, totp, scope }: PasswordGrant,
   authenticateClient: ClientAuth,
   http: HttpClient,
   signal: AbortSignal,
@@ -31,6 +37,7 @@ export async function requestPasswordGrant(
     // ejabberd passes the user's bytes, Prosody prepares them (RFC 4013): NFC makes the same password of both.
     password: password.reveal().normalize('NFC'),
   });
+  if (totp !== undefined) form.set('totp', totp.reveal());
   // Left out, some servers refuse and others give a token that UserInfo does not take.
   if (scope !== '') form.set('scope', scope);
   const response = await http.send(formRequest(endpoint, form, authenticateClient), signal);
@@ -47,15 +54,6 @@ export async function revokeToken(
 ): Promise<void> {
   const form = new URLSearchParams({ token, token_type_hint: kind });
   await http.send(formRequest(endpoint, form, authenticateClient));
-}
-
-function formRequest(url: string, form: URLSearchParams, authenticateClient: ClientAuth): HttpRequest {
-  const headers: Record<string, string> = {
-    accept: 'application/json',
-    'content-type': 'application/x-www-form-urlencoded',
-  };
-  authenticateClient(form, headers);
-  return { method: 'POST', url, headers, body: form.toString() };
 }
 
 /** Pure. A refusal is a value; everything that is not the user's fault is thrown as a ProviderError. */
@@ -81,8 +79,8 @@ export function judgePasswordGrant({ status, text }: HttpResponse, host: string)
   throw new ProviderError('provider_error', `the token endpoint on ${host} answered with status ${status}`);
 }
 
-function judgeSuccess(text: string, status: number, host: string): Granted {
-  const body = parseJsonObject(text);
+function judgeSuccess(answer: string, status: number, host: string): Granted {
+  const body = parseJsonObject(answer);
   const accessToken = body.kind === 'object' ? member(body.value, 'access_token') : undefined;
   if (body.kind !== 'object' || typeof accessToken !== 'string' || accessToken === '') {
     throw new ProviderError(
@@ -95,10 +93,15 @@ function judgeSuccess(text: string, status: number, host: string): Granted {
   if (type !== undefined && (typeof type !== 'string' || type.toLowerCase() !== 'bearer')) {
     throw new ProviderError('provider_error', `${host} gave a token that is not a bearer token`);
   }
-  const refreshToken = member(body.value, 'refresh_token');
+  const text = (name: string): string | undefined => {
+    const value = member(body.value, name);
+    return typeof value === 'string' && value !== '' ? value : undefined;
+  };
   return {
     accessToken,
-    refreshToken: typeof refreshToken === 'string' && refreshToken !== '' ? refreshToken : undefined,
+    refreshToken: text('refresh_token'),
+    idToken: text('id_token'),
+    scope: text('scope'),
   };
 }
 

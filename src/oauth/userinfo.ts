@@ -8,23 +8,32 @@ export interface Userinfo {
   readonly claims: JsonObject;
 }
 
-/** `token` has been found to be a b64token: nothing else may get into a header. */
+/**
+ * `token` has been found to be a b64token: nothing else may get into a header. `unseal` reads a signed answer: its
+ * claims, or a ProviderError thrown.
+ */
 export async function requestUserinfo(
   endpoint: string,
   token: string,
   http: HttpClient,
+  unseal: (jwt: string) => Promise<JsonObject>,
   signal: AbortSignal,
 ): Promise<Userinfo | Refused> {
   const headers = { accept: 'application/json', authorization: `Bearer ${token}` };
   const response = await http.send({ method: 'GET', url: endpoint, headers }, signal);
-  return judgeUserinfo(response, new URL(endpoint).hostname);
+  const host = new URL(endpoint).hostname;
+  const refusal = judgeStatus(response.status, host);
+  if (refusal !== undefined) return refusal;
+  if (/^application\/jwt\b/i.test(String(response.headers['content-type'] ?? '')))
+    return { claims: await unseal(response.text) };
+  return judgeAnswer(response.text, host);
 }
 
-/** Pure. The claims, a refusal, or a ProviderError thrown for what is not the token's fault. */
-export function judgeUserinfo({ status, headers, text }: HttpResponse, host: string): Userinfo | Refused {
+/** `undefined` for an answer that is to be read. */
+function judgeStatus(status: HttpResponse['status'], host: string): Refused | undefined {
   switch (status) {
     case 200:
-      break;
+      return undefined;
     case 400:
     case 401:
     // What Mastodon says to a token that is a client's own.
@@ -46,12 +55,9 @@ export function judgeUserinfo({ status, headers, text }: HttpResponse, host: str
         `the UserInfo endpoint on ${host} answered with status ${status}: is validation_endpoint right?`,
       );
   }
-  if (/^application\/jwt\b/i.test(String(headers['content-type'] ?? ''))) {
-    throw new ProviderError(
-      'provider_error',
-      `${host} answers UserInfo with a signed JWT, which needs local keys: switch signed UserInfo off for this client`,
-    );
-  }
+}
+
+function judgeAnswer(text: string, host: string): Userinfo | Refused {
   const body = parseJsonObject(text);
   switch (body.kind) {
     case 'object':
