@@ -445,6 +445,75 @@ function userinfoAnswers(method: 'password' | 'token'): Row[] {
   ];
 }
 
+function introspectionAnswers(): Row[] {
+  const row = (name: string, introspection: Script, expected: Expectation): Row => ({
+    name,
+    method: 'token',
+    scripts: { introspection },
+    ...expected,
+  });
+  const no = (...refused: RefusedReason[]): Expectation => ({ refused });
+  const sorry = (unavailable: UnavailableReason): Expectation => ({ unavailable });
+  const active = { active: true, client_id: 'xmpp', preferred_username: alice.name };
+  const saying = (more: object): Behaviour => json({ ...active, ...more });
+  const now = Math.floor(Date.now() / 1000);
+  return [
+    // Nothing but the boolean true.
+    ...[false, 'true', 1, null, [true], { active: true }, undefined].map((value) =>
+      row(`active ${JSON.stringify(value)}`, saying({ active: value }), no('token_inactive')),
+    ),
+    row('active twice', text('{"active":false,"active":true,"client_id":"xmpp"}'), no('malformed_token')),
+    row('active in a prototype', text('{"__proto__":{"active":true}}'), no('token_inactive')),
+
+    // Active, and not good for us.
+    row('expired', saying({ exp: now - 60 }), no('expired')),
+    row('exp that is text', saying({ exp: 'tomorrow' }), no('malformed_token')),
+    row('not yet valid', saying({ nbf: now + 3600 }), no('not_yet_valid')),
+    row('obtained by another client', saying({ client_id: 'evil' }), no('aud_mismatch')),
+    row('for another audience', saying({ client_id: undefined, aud: 'evil' }), no('aud_mismatch')),
+    row('for nobody that it names', saying({ client_id: undefined }), no('aud_mismatch')),
+    row('a refresh token at glewlwyd', saying({ token_type: 'refresh_token' }), no('id_token')),
+    row('an ID token at glewlwyd', saying({ token_type: 'id_token' }), no('id_token')),
+    row('a refresh token at Keycloak', saying({ typ: 'Refresh' }), no('id_token')),
+    row('an ID token at Keycloak', saying({ typ: 'ID' }), no('id_token')),
+    row('a DPoP token', saying({ token_type: 'DPoP' }), no('sender_constrained')),
+    row('bound to a certificate', saying({ cnf: { 'x5t#S256': 'x' } }), no('sender_constrained')),
+    row("a client's own token", saying({ sub: 'xmpp' }), no('not_a_user')),
+    row('a service account', saying({ preferred_username: 'service-account-xmpp' }), no('not_a_user')),
+    row('sub that is a number', saying({ sub: 5 }), no('username_invalid')),
+    row('no name', saying({ preferred_username: undefined, username: 'alice' }), no('username_missing')),
+    row('the name of somebody else', saying({ preferred_username: 'bob' }), no('user_mismatch')),
+    row('an error with 200', error('invalid_client', 200), no('token_inactive')),
+
+    // Our client: nobody's token is to blame.
+    row('wrong secret at oidc-provider', error('invalid_client', 401), sorry('client_refused')),
+    row('wrong secret at django-oauth-toolkit', { ...html, status: 403 }, sorry('client_refused')),
+    row('wrong secret at glewlwyd', { status: 401 }, sorry('client_refused')),
+    row('no authentication at oidc-provider', error('invalid_request'), sorry('client_refused')),
+    row(
+      'public client at Keycloak',
+      error('invalid_request', 403, 'Client not allowed.'),
+      sorry('client_refused'),
+    ),
+    row('a kind of token that it does not introspect', error('unsupported_token_type'), no('token_inactive')),
+
+    row(
+      'a signed answer, and no keys to check it by',
+      { ...text('a.b.c', 'application/token-introspection+jwt') },
+      sorry('not_configured'),
+    ),
+    ...troubles('introspection', json(active)).map((trouble) => ({ ...trouble, method: 'token' as const })),
+
+    // Strange, and still a success.
+    row('active and little else', json(active), {}),
+    row('exp 0, at a server whose tokens live for ever', saying({ exp: 0 }), {}),
+    row('exp null', saying({ exp: null }), {}),
+    row('token_type in lower case', saying({ token_type: 'bearer' }), {}),
+    row('made for us by another client', saying({ client_id: 'app', aud: ['xmpp', 'more'] }), {}),
+    row('labelled text/html', text(JSON.stringify(active), 'text/html'), {}),
+  ];
+}
+
 interface Outcome {
   readonly answer: number;
   readonly milliseconds: number;
@@ -540,6 +609,8 @@ function judge(row: Row, outcome: Outcome | undefined): void {
 
 interface GroupOptions {
   readonly rows: readonly Row[];
+  /** Beside what every group has. */
+  readonly config?: (scripted: Scripted) => Record<string, unknown>;
   /** Default: the one provider. */
   readonly hosts?: (scripted: Scripted) => Promise<Record<string, unknown>>;
 }
@@ -554,7 +625,7 @@ function withSecret(hosts: Record<string, unknown>): Record<string, unknown> {
   );
 }
 
-function group(name: string, { rows, hosts }: GroupOptions): void {
+function group(name: string, { rows, hosts, config = () => ({}) }: GroupOptions): void {
   describe(name, { concurrency: 1 }, () => {
     let bridge: Bridge;
     let scripted: Scripted;
@@ -575,6 +646,7 @@ function group(name: string, { rows, hosts }: GroupOptions): void {
           deadline: `${DEADLINE}ms`,
           http: { timeout: '1s' },
           log: { level: 'debug' },
+          ...config(scripted),
           ...(hosts === undefined ? {} : { hosts: withSecret(await hosts(scripted)) }),
         },
         env: { EXTAUTH_OAUTH_CLIENT_SECRET: CLIENT_SECRET },
@@ -672,6 +744,13 @@ describe('faults', { concurrency: 5 }, () => {
   group('token endpoint', { rows: tokenAnswers() });
   group('UserInfo, for a token', { rows: userinfoAnswers('token') });
   group('UserInfo, after a password', { rows: userinfoAnswers('password') });
+  group('introspection', {
+    rows: introspectionAnswers(),
+    config: ({ endpoints }) => ({
+      validation: 'introspection',
+      introspection_endpoint: endpoints.introspection,
+    }),
+  });
   group('no way there', { rows: unreachable(), hosts: unreachableHosts });
 
   describe('metadata', { concurrency: 1 }, () => {

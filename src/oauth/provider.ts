@@ -180,7 +180,9 @@ export function createProvider(options: ProviderOptions): Provider {
     metadata: readMetadata,
 
     async algorithms(signal) {
-      return hasMetadata ? (await readMetadata(signal)).algorithms : [];
+      // Who has put the keys into a file names their algorithms, too.
+      const asks = hasMetadata && settings.keys === undefined;
+      return asks ? (await readMetadata(signal)).algorithms : [];
     },
 
     async grantPassword({ username, password, totp }, signal) {

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
-export type Endpoint = 'token' | 'userinfo' | 'discovery' | 'revocation';
+export type Endpoint = 'token' | 'userinfo' | 'introspection' | 'jwks' | 'discovery' | 'revocation';
 
 export interface ScriptedRequest {
   readonly method: string;
@@ -70,6 +70,8 @@ export interface Certificate {
 const PATHS: Readonly<Record<Endpoint, string>> = {
   token: '/token',
   userinfo: '/userinfo',
+  introspection: '/introspect',
+  jwks: '/jwks',
   discovery: '/.well-known/openid-configuration',
   revocation: '/revoke',
 };
@@ -80,6 +82,8 @@ export const alice = {
   password: 'alice-password',
   token: 'alice-token',
   sub: 'sub-of-alice',
+  /** Who obtained her token. */
+  client: 'xmpp',
 } as const;
 
 /** `port`: default any free one. */
@@ -130,6 +134,14 @@ export async function startScripted({
             headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
             body: { error: 'invalid_token' },
           },
+    introspection: ({ body }) => ({
+      body:
+        new URLSearchParams(body).get('token') === alice.token
+          ? { active: true, client_id: alice.client, sub: alice.sub, preferred_username: alice.name }
+          : { active: false },
+    }),
+    jwks: { body: { keys: [] } },
+    // Neither keys nor introspection, unless a test says so.
     discovery: () => ({
       body: {
         issuer: origin,
