@@ -68,7 +68,7 @@ function readJwk(jwk: JsonObject): Jwk {
         !forSignatures ||
         member(jwk, 'kty') !== algorithm.kty ||
         (algorithm.crv !== undefined && member(jwk, 'crv') !== algorithm.crv) ||
-        (declared !== undefined && !isSameAlgorithm(declared, alg))
+        (declared !== undefined && declared !== alg)
       )
         return undefined;
       if (!tried) {
@@ -78,12 +78,6 @@ function readJwk(jwk: JsonObject): Jwk {
       return imported;
     },
   };
-}
-
-/** RFC 9864 gave EdDSA with Ed25519 a name of its own. */
-function isSameAlgorithm(declared: unknown, alg: string): boolean {
-  const fold = (name: unknown): unknown => (name === 'Ed25519' ? 'EdDSA' : name);
-  return fold(declared) === fold(alg);
 }
 
 /** Public members only: a key set that holds private keys by mistake is still no reason to load them. */
