@@ -3,6 +3,7 @@
 import type { HostSettings } from './config/host-settings.ts';
 import type { Config } from './config/load.ts';
 import { createRemembered } from './guard/remembered.ts';
+import type { Directory } from './oauth/directory.ts';
 import type { Exchange } from './oauth/http.ts';
 import type { Provider } from './oauth/provider.ts';
 import type { Accepted, Authenticate, Credentials } from './verdict.ts';
@@ -35,11 +36,18 @@ export interface Hosts {
 }
 
 export function createHosts(config: Config, options: HostOptions): Hosts {
-  const hosts = new Map(config.hosts.map((settings) => [settings.pattern, createHost(settings, options)]));
+  const shared = once(() => load(options, () => forgetAll()));
+  const hosts = new Map(
+    config.hosts.map((settings) => [settings.pattern, createHost(settings, options, shared)]),
+  );
   // The longest pattern is the most precise one.
   const patterns = [...hosts.keys()]
     .filter((pattern) => pattern.startsWith('*.'))
     .sort((a, b) => b.length - a.length);
+
+  function forgetAll(): void {
+    for (const host of hosts.values()) host.forget();
+  }
 
   return {
     names: [...hosts.keys()],
@@ -47,58 +55,84 @@ export function createHosts(config: Config, options: HostOptions): Hosts {
     find: (name) =>
       hosts.get(name) ?? hosts.get(patterns.find((pattern) => name.endsWith(pattern.slice(1))) ?? ''),
     async warmUp() {
-      for (const host of hosts.values()) await host.warmUp();
+      await shared().catch(() => {});
+      // A worker of ejabberd's is asked about one host only, and there is a pool of them for each.
+      if (hosts.size <= WARM_HOSTS) for (const host of hosts.values()) await host.warmUp();
     },
     close() {
       for (const host of hosts.values()) host.close();
+      void shared.started()?.then(({ directory }) => directory.close());
     },
   };
 }
 
-export function createHost(settings: HostSettings, options: HostOptions): Host {
-  interface Loaded {
-    readonly providers: readonly [Provider, ...Provider[]];
-    readonly authenticate: Authenticate;
-  }
-  let loaded: Promise<Loaded> | undefined;
+/** Of more than these, each asks its provider when its first user comes. */
+const WARM_HOSTS = 4;
+
+/** What a login needs, and what all hosts have in common. */
+interface Shared {
+  readonly auth: typeof import('./auth/index.ts');
+  readonly directory: Directory;
+}
+
+async function load({ observe }: HostOptions, onKeysChanged: () => void): Promise<Shared> {
+  const auth = await import('./auth/index.ts');
+  const now = (): number => performance.now();
+  return { auth, directory: auth.createDirectory({ observe, now, onKeysChanged }) };
+}
+
+interface Once<Value> {
+  (): Promise<Value>;
+  /** Without starting it. */
+  started(): Promise<Value> | undefined;
+}
+
+function once<Value>(start: () => Promise<Value>): Once<Value> {
+  let started: Promise<Value> | undefined;
+  return Object.assign(
+    () => {
+      started ??= start();
+      return started;
+    },
+    { started: () => started },
+  );
+}
+
+function createHost(
+  settings: HostSettings,
+  options: HostOptions,
+  shared: Once<Shared>,
+): Host & { forget(): void } {
   const remembered = createRemembered();
   const wallClock = Date.now;
-
-  async function load(): Promise<Loaded> {
-    const { createAuthenticate, createProvider } = await import('./auth/index.ts');
+  const ready = once(async () => {
+    const { auth, directory } = await shared();
     const { observe, ...rest } = options;
     const [first, ...others] = settings.providers;
     const create = (provider: typeof first): Provider =>
-      createProvider({
-        settings: provider,
-        now: () => performance.now(),
-        wallClock,
-        onKeysChanged: remembered.forget,
-        ...(observe === undefined ? {} : { observe }),
-      });
+      auth.createProvider({ settings: provider, directory, observe, wallClock });
     const providers = [create(first), ...others.map(create)] as const;
-    return { providers, authenticate: createAuthenticate({ settings, providers, wallClock, ...rest }) };
-  }
+    return { providers, authenticate: auth.createAuthenticate({ settings, providers, wallClock, ...rest }) };
+  });
 
   return {
     settings,
+    forget: remembered.forget,
     recall: (credentials) => remembered.find(credentials, wallClock()),
     async authenticate(credentials, signal) {
-      loaded ??= load();
-      const { authenticate } = await loaded;
+      const { authenticate } = await ready();
       const verdict = await authenticate(credentials, signal);
       // Nothing is waited for between the signature and here: keys that change forget this one, too.
       if (verdict.outcome === 'accepted') remembered.keep(credentials, verdict, wallClock());
       return verdict;
     },
     async warmUp() {
-      loaded ??= load();
-      await loaded
+      await ready()
         .then(({ providers }) => Promise.all(providers.map((provider) => provider.warmUp())))
         .catch(() => {});
     },
     close() {
-      void loaded?.then(({ providers }) => {
+      void ready.started()?.then(({ providers }) => {
         for (const provider of providers) provider.close();
       });
     },

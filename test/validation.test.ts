@@ -4,7 +4,7 @@ import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { createAuthenticate, createProvider } from '../src/auth/index.ts';
+import { createAuthenticate, createDirectory, createProvider } from '../src/auth/index.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { judgeLogin } from '../src/judge.ts';
 import { Secret, type Verdict } from '../src/verdict.ts';
@@ -58,8 +58,9 @@ async function judge(secret: string, options: Json = {}, user = 'alice'): Promis
   const { hosts } = loadConfig({ config: writeConfig({ ...base, ...options }), env: {} });
   const settings = hosts[0];
   assert.ok(settings);
+  const directory = createDirectory({ now: () => performance.now() });
   const [first, ...others] = settings.providers.map((provider) =>
-    createProvider({ settings: provider, now: () => performance.now(), wallClock: () => NOW }),
+    createProvider({ settings: provider, directory, wallClock: () => NOW }),
   );
   assert.ok(first);
   const providers = [first, ...others] as const;
@@ -74,6 +75,7 @@ async function judge(secret: string, options: Json = {}, user = 'alice'): Promis
   const clock = { deadlineAt: performance.now() + 5000, now: () => performance.now(), onInternalError };
   const verdict = await judgeLogin(authenticate, credentials, clock);
   for (const provider of providers) provider.close();
+  directory.close();
   return verdict;
 }
 

@@ -3,6 +3,7 @@
 import type { HostSettings } from '../config/host-settings.ts';
 import { ConfigError, loadConfig } from '../config/index.ts';
 import type { ProviderSettings } from '../config/provider-settings.ts';
+import { createDirectory } from '../oauth/directory.ts';
 import { createProvider, type Provider } from '../oauth/provider.ts';
 import { Secret } from '../verdict.ts';
 import { EXIT } from './exit.ts';
@@ -51,25 +52,28 @@ export async function check({ config, print }: CheckOptions): Promise<number> {
   return rows.some(({ level }) => level === 'ERROR') ? EXIT.failed : EXIT.fine;
 }
 
-async function* examine({ pattern, providers }: HostSettings): AsyncGenerator<Row> {
+async function* examine(host: HostSettings): AsyncGenerator<Row> {
+  const { pattern, providers } = host;
   for (const settings of providers) {
-    const provider = createProvider({ settings, now: () => performance.now(), wallClock: Date.now });
+    const directory = createDirectory({ now: () => performance.now() });
+    const provider = createProvider({ settings, directory, wallClock: Date.now });
     const which = [pattern, providers.length > 1 ? (settings.issuer ?? '') : ''].filter(
       (part) => part !== '',
     );
     try {
-      for await (const row of examineProvider(provider)) {
+      for await (const row of examineProvider(provider, host)) {
         yield which.length === 0 ? row : { ...row, what: `${which.join(' ')}: ${row.what}` };
       }
     } finally {
       provider.close();
+      directory.close();
     }
   }
 }
 
 type Signal = () => AbortSignal;
 
-async function* examineProvider(provider: Provider): AsyncGenerator<Row> {
+async function* examineProvider(provider: Provider, host: HostSettings): AsyncGenerator<Row> {
   const { settings } = provider;
   // Each question has its own time; http.timeout bounds every request inside.
   const signal: Signal = () => AbortSignal.timeout(settings.http.timeout * 2 + settings.http.connect_timeout);
@@ -96,7 +100,25 @@ async function* examineProvider(provider: Provider): AsyncGenerator<Row> {
     yield await ask('introspection', () => tryIntrospection(provider, signal));
   }
   if (usesUserinfo(settings, inLine)) yield await ask('UserInfo', () => tryUserinfo(provider, signal));
-  if (settings.passwords) yield await ask('password grant', () => tryPasswordGrant(provider, signal));
+  const opaque = host.credential === 'token' || host.token_prefix !== undefined;
+  if (opaque && validation === 'auto' && !inLine.introspection) {
+    yield {
+      level: 'warning',
+      what: 'introspection',
+      found:
+        'not possible (introspection_endpoint, client_secret_file): UserInfo does not say whom an opaque token is for, so one that any other application of this provider obtained logs in here',
+    };
+  }
+  if (!settings.passwords) return;
+  yield await ask('password grant', () => tryPasswordGrant(provider, signal));
+  const revocation = await provider.find('revocation_endpoint', signal()).catch(() => undefined);
+  if (settings.revoke_after_login && revocation === undefined) {
+    yield {
+      level: 'warning',
+      what: 'revocation_endpoint',
+      found: 'there is none: every login by password leaves a token, and perhaps a session, at the provider',
+    };
+  }
 }
 
 async function ask(what: string, question: () => Promise<string>): Promise<Row> {

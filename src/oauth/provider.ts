@@ -3,21 +3,14 @@
 import type { ProviderSettings } from '../config/provider-settings.ts';
 import { type Refused, refused, type Secret } from '../verdict.ts';
 import { canProveItself, clientAuth } from './client-auth.ts';
+import type { Directory } from './directory.ts';
 import { ProviderError } from './errors.ts';
 import { createHttpClient, type Exchange } from './http.ts';
 import { type Introspection, requestIntrospection } from './introspection.ts';
 import { type JsonObject, member } from './json.ts';
-import { fetchKeySet } from './jwks.ts';
 import type { Jwt } from './jwt.ts';
-import {
-  createKeySource,
-  fixedKeySource,
-  type KeySource,
-  REFRESH_AFTER,
-  type SignatureFault,
-  verifySignature,
-} from './key-set.ts';
-import { createMetadataSource, type EndpointName, type Metadata } from './metadata.ts';
+import { fixedKeySource, type KeySource, type SignatureFault, verifySignature } from './key-set.ts';
+import type { EndpointName, Metadata } from './metadata.ts';
 import { audienceOf, openSignedAnswer } from './signed-answer.ts';
 import { type Granted, requestPasswordGrant, revokeToken } from './token-endpoint.ts';
 import { requestUserinfo, type Userinfo } from './userinfo.ts';
@@ -57,13 +50,10 @@ export interface PasswordLogin {
 
 export interface ProviderOptions {
   readonly settings: ProviderSettings;
-  readonly observe?: (exchange: Exchange) => void;
-  /** Milliseconds of a monotonic clock. */
-  readonly now: () => number;
+  readonly directory: Directory;
+  readonly observe?: ((exchange: Exchange) => void) | undefined;
   /** Milliseconds of the wall clock. */
   readonly wallClock: () => number;
-  /** The provider's keys have changed: what was signed with the old ones may not hold any more. */
-  readonly onKeysChanged?: () => void;
 }
 
 /** RFC 6750 section 2.1: what may stand in an Authorization header. */
@@ -77,12 +67,11 @@ export function isB64Token(text: string): boolean {
 const REVOCATION_TIMEOUT = 10_000;
 const REVOCATIONS = 4;
 
-export function createProvider(options: ProviderOptions): Provider {
-  const { settings, observe, now, wallClock, onKeysChanged } = options;
+export function createProvider({ settings, directory, observe, wallClock }: ProviderOptions): Provider {
   const http = createHttpClient(settings.http, settings, { observe });
   // A few connections of its own: a slow revocation must not hold up a login.
   const background = createHttpClient(settings.http, settings, { observe, connections: REVOCATIONS });
-  const metadata = createMetadataSource(settings, http, now);
+  const published = directory.of(settings);
   const hasMetadata = settings.issuer !== undefined || settings.discovery_url !== undefined;
   /** As far as it is known: an issuer that only the metadata names is, once an endpoint of it is in use. */
   let issuerKnown = settings.issuer;
@@ -92,12 +81,10 @@ export function createProvider(options: ProviderOptions): Provider {
     audience,
     wallClock,
   });
-  let keySource: KeySource | undefined =
-    settings.keys === undefined ? undefined : fixedKeySource(settings.keys);
-  let refreshing: NodeJS.Timeout | undefined;
+  const ownKeys = settings.keys && fixedKeySource(settings.keys);
 
   async function readMetadata(signal: AbortSignal): Promise<Metadata> {
-    const found = await metadata.get(signal);
+    const found = await published.metadata.get(signal);
     issuerKnown ??= found.issuer;
     return found;
   }
@@ -128,18 +115,9 @@ export function createProvider(options: ProviderOptions): Provider {
 
   /** `undefined` where the provider publishes no keys. */
   async function keys(signal: AbortSignal): Promise<KeySource | undefined> {
-    if (keySource !== undefined || (await find('jwks_uri', signal)) === undefined) return keySource;
-    // While we waited, somebody else may have made it.
-    keySource ??= createKeySource({
-      load: async () =>
-        fetchKeySet(await endpoint('jwks_uri', AbortSignal.timeout(settings.http.timeout * 2)), http),
-      now,
-      ...(onKeysChanged === undefined ? {} : { onChange: onKeysChanged }),
-    });
-    // Also while nobody logs in: a key that was taken back must not be found still here in the morning.
-    refreshing ??= setInterval(() => keySource?.refresh(), REFRESH_AFTER);
-    refreshing.unref();
-    return keySource;
+    if (ownKeys !== undefined) return ownKeys;
+    const url = await find('jwks_uri', signal);
+    return url === undefined ? undefined : published.keys(url);
   }
 
   async function keysOrThrow(signal: AbortSignal): Promise<KeySource> {
@@ -257,13 +235,15 @@ export function createProvider(options: ProviderOptions): Provider {
       const signal = AbortSignal.timeout(REVOCATION_TIMEOUT);
       // What fails here, the first login will say.
       if (hasMetadata) await readMetadata(signal).catch(() => {});
+      const { validation, introspection_signed } = settings;
+      const needsKeys = validation === 'auto' || validation.startsWith('jwt') || introspection_signed;
+      if (!needsKeys) return;
       await keys(signal)
         .then((source) => source?.get(signal))
         .catch(() => {});
     },
 
     close() {
-      clearInterval(refreshing);
       http.close();
       background.close();
     },

@@ -29,6 +29,7 @@ declare module 'oidc-provider' {
 
   interface Context {
     body: unknown;
+    readonly req: IncomingMessage;
     readonly oidc: { readonly client: Client; readonly params: Record<string, string | undefined> };
   }
 

@@ -1,17 +1,21 @@
 // A real authorization server for the tests: oidc-provider in this process, on the loopback interface, with the
 // password grant, which the library leaves to its users, and users that a test may change while it runs.
-import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, type X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import type { Adapter, Client, Context, Payload } from 'oidc-provider';
+import type { TLSSocket } from 'node:tls';
+import type { Adapter, Client, Context, Provider as OidcProvider, Payload } from 'oidc-provider';
+import { createSigner } from './signer.ts';
 
 export interface TestUser {
   password: string;
   /** Default: an id made from the name, which tells nobody who it is. */
   sub?: string;
   disabled?: boolean;
+  /** A one-time code that is wanted beside the password. */
+  totp?: string;
   email?: string;
   email_verified?: boolean;
 }
@@ -19,6 +23,8 @@ export interface TestUser {
 export interface TestClient {
   readonly id: string;
   readonly secret: string | undefined;
+  /** The private key of a client that proves itself by one, PEM. */
+  readonly key?: string;
 }
 
 export interface ProviderOptions {
@@ -30,8 +36,10 @@ export interface ProviderOptions {
   users?: Record<string, TestUser | string>;
   /** Milliseconds that every answer takes longer. */
   latency?: number;
-  /** PEM; makes the issuer an https one. */
-  tls?: { key: string; cert: string };
+  /** PEM; makes the issuer an https one. `ca`: whose client certificates it takes. */
+  tls?: { key: string; cert: string; ca?: string };
+  /** Algorithms that tokens may be signed with, each with a key of its own. Default: RS256. */
+  algorithms?: readonly string[];
   /** Seconds. */
   accessTokenTtl?: number;
 }
@@ -46,6 +54,8 @@ export interface TokenOptions {
   format?: 'opaque' | 'jwt';
   /** `aud` of a JWT. */
   audience?: string;
+  /** `alg` of a JWT: one of the provider's. */
+  algorithm?: string;
   /** Characters of an opaque token, 43 or more. */
   length?: number;
 }
@@ -81,9 +91,20 @@ export interface TestProvider {
   stop(): Promise<void>;
   /** Stops if need be and listens again on the same port; users, keys and tokens stay. */
   restart(): Promise<void>;
+  /** Restarts with new keys, under new names or under the old ones; users and opaque tokens stay. */
+  rotateKeys(options: { sameKid: boolean }): Promise<void>;
 }
 
-export type ClientName = 'post' | 'basic' | 'reserved' | 'withoutPassword' | 'public' | 'other';
+export type ClientName =
+  | 'post'
+  | 'basic'
+  | 'reserved'
+  | 'withoutPassword'
+  | 'public'
+  | 'other'
+  | 'key'
+  | 'certificate'
+  | 'signed';
 
 /** Names and passwords that differ from each other in more than one character. */
 export const defaultUsers: Readonly<Record<string, TestUser>> = {
@@ -95,6 +116,9 @@ export const defaultUsers: Readonly<Record<string, TestUser>> = {
   'erin@corp.example': { password: 'erin-by-mail-7', email: 'erin@corp.example', email_verified: true },
 };
 
+/** Of the certificate that the client `certificate` shows. */
+export const certificateSubject = 'CN=extauth-oauth test';
+
 export const jwtAudience = 'urn:example:xmpp';
 
 const SCOPES = ['openid', 'profile', 'email', 'offline_access'];
@@ -103,7 +127,7 @@ const DAY = 24 * 60 * 60;
 const MAX_HEADER_SIZE = 64 * 1024;
 
 export async function startProvider(options: ProviderOptions = {}): Promise<TestProvider> {
-  const { path = '', tls, accessTokenTtl = 300 } = options;
+  const { path = '', tls, accessTokenTtl = 300, algorithms = ['RS256'] } = options;
   const users = Object.fromEntries(
     Object.entries(options.users ?? defaultUsers).map(([name, user]) => [
       name,
@@ -134,7 +158,10 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Test
   const server =
     tls === undefined
       ? createServer({ maxHeaderSize: MAX_HEADER_SIZE }, front)
-      : createTlsServer({ maxHeaderSize: MAX_HEADER_SIZE, ...tls }, front);
+      : createTlsServer(
+          { maxHeaderSize: MAX_HEADER_SIZE, ...tls, requestCert: true, rejectUnauthorized: false },
+          front,
+        );
 
   async function listen(port: number): Promise<number> {
     server.listen(port, '127.0.0.1');
@@ -152,54 +179,83 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Test
 
   const port = await listen(options.port ?? 0);
   const issuer = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}${path}`;
-  const provider = new Provider(issuer, {
-    adapter: store.adapter,
-    clients: Object.values(clients).map((client) => client.metadata),
-    jwks: { keys: [signingKey()] },
-    cookies: { keys: [randomBytes(16).toString('hex')] },
-    scopes: SCOPES,
-    claims: { openid: ['sub'], profile: ['preferred_username'], email: ['email', 'email_verified'] },
-    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'none'],
-    // Without this a token is good for 15 seconds after its end.
-    clockTolerance: 0,
-    ttl: {
-      AccessToken: accessTokenTtl,
-      RefreshToken: DAY,
-      IdToken: 3600,
-      Grant: DAY,
-      Session: DAY,
-      Interaction: 3600,
-      ClientCredentials: 300,
-    },
-    features: {
-      devInteractions: { enabled: false },
-      introspection: { enabled: true, allowedPolicy: () => true },
-      revocation: { enabled: true, allowedPolicy: ownTokensOnly },
-      clientCredentials: { enabled: true },
-      resourceIndicators: {
-        enabled: true,
-        defaultResource: () => undefined,
-        getResourceServerInfo: resourceServer,
+  const makeKeys = (kids: readonly string[]): SigningKey[] =>
+    algorithms.map((alg, index) => signingKey(alg, kids[index] ?? randomBytes(8).toString('hex')));
+  let keys = makeKeys([]);
+  let provider = createOidcProvider();
+
+  function createOidcProvider(): OidcProvider {
+    const created = new Provider(issuer, configuration());
+    created.on('server_error', (_, error) => console.error('test provider:', error));
+    created.registerGrantType('password', passwordGrant, ['username', 'password', 'scope', 'totp']);
+    handle = created.callback();
+    return created;
+  }
+
+  function configuration(): object {
+    return {
+      adapter: store.adapter,
+      clients: Object.values(clients).map((client) => client.metadata),
+      jwks: { keys },
+      enabledJWA: { userinfoSigningAlgValues: ['RS256'], introspectionSigningAlgValues: ['RS256'] },
+      cookies: { keys: [randomBytes(16).toString('hex')] },
+      scopes: SCOPES,
+      claims: { openid: ['sub'], profile: ['preferred_username'], email: ['email', 'email_verified'] },
+      clientAuthMethods: [
+        'client_secret_basic',
+        'client_secret_post',
+        'private_key_jwt',
+        'tls_client_auth',
+        'none',
+      ],
+      // Without this a token is good for 15 seconds after its end.
+      clockTolerance: 0,
+      ttl: {
+        AccessToken: accessTokenTtl,
+        RefreshToken: DAY,
+        IdToken: 3600,
+        Grant: DAY,
+        Session: DAY,
+        Interaction: 3600,
+        ClientCredentials: 300,
       },
-    },
-    clientBasedCORS: () => false,
-    renderError: (context: Context, out: object) => {
-      context.body = out;
-    },
-    findAccount: (_: unknown, sub: string) => {
-      const found = Object.entries(users).find(([name, user]) => subOf(name, user) === sub);
-      if (found === undefined || found[1].disabled) return undefined;
-      return { accountId: sub, claims: () => ({ sub, ...claimsOf(found[0], found[1]) }) };
-    },
-    // In introspection and in JWTs; UserInfo asks findAccount.
-    extraTokenClaims: (_: unknown, token: Payload) => {
-      const found = Object.entries(users).find(([name, user]) => subOf(name, user) === token.accountId);
-      return found && { username: found[0], ...claimsOf(found[0], found[1]) };
-    },
-  });
-  provider.on('server_error', (_, error) => console.error('test provider:', error));
-  provider.registerGrantType('password', passwordGrant, ['username', 'password', 'scope', 'totp']);
-  handle = provider.callback();
+      features: {
+        devInteractions: { enabled: false },
+        introspection: { enabled: true, allowedPolicy: () => true },
+        revocation: { enabled: true, allowedPolicy: ownTokensOnly },
+        clientCredentials: { enabled: true },
+        jwtIntrospection: { enabled: true },
+        jwtUserinfo: { enabled: true },
+        mTLS: {
+          enabled: true,
+          tlsClientAuth: true,
+          getCertificate: (context: Context) => certificateOf(context),
+          certificateAuthorized: ({ req }: Context) => (req.socket as TLSSocket).authorized,
+          certificateSubjectMatches: (context: Context, _: string, expected: string) =>
+            certificateOf(context)?.subject === expected,
+        },
+        resourceIndicators: {
+          enabled: true,
+          defaultResource: () => undefined,
+          getResourceServerInfo: resourceServer,
+        },
+      },
+      clientBasedCORS: () => false,
+      renderError: (context: Context, out: object) => {
+        context.body = out;
+      },
+      findAccount: (_: unknown, sub: string) => {
+        const found = Object.entries(users).find(([name, user]) => subOf(name, user) === sub);
+        if (found === undefined || found[1].disabled) return undefined;
+        return { accountId: sub, claims: () => ({ sub, ...claimsOf(found[0], found[1]) }) };
+      },
+      // In introspection and in JWTs; UserInfo asks findAccount.
+      extraTokenClaims: (_: unknown, token: Payload) => {
+        const found = Object.entries(users).find(([name, user]) => subOf(name, user) === token.accountId);
+        return found && { username: found[0], ...claimsOf(found[0], found[1]) };
+      },
+    };
+  }
 
   async function passwordGrant(context: Context): Promise<void> {
     const { client, params } = context.oidc;
@@ -213,6 +269,7 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Test
     const [name, user] = found;
     if (user.disabled) throw new errors.CustomOIDCProviderError('invalid_grant', 'Account disabled');
     if (user.password.normalize('NFC') !== password) throw new errors.InvalidGrant('wrong password');
+    if (user.totp !== params.totp) throw new errors.InvalidGrant('wrong one-time code');
 
     const asked = (params.scope ?? '').split(' ');
     const scope = SCOPES.filter((known) => asked.includes(known)).join(' ');
@@ -262,7 +319,7 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Test
     requests,
     async token(
       name,
-      { ttl = accessTokenTtl, client: which = 'post', scope, format, audience, length } = {},
+      { ttl = accessTokenTtl, client: which = 'post', scope, format, audience, length, algorithm } = {},
     ) {
       const user = users[name];
       const client = await provider.Client.find(clients[which].id);
@@ -279,7 +336,9 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Test
         scope: granted,
         expiresIn: ttl,
         ...(format === 'jwt'
-          ? { resourceServer: new provider.ResourceServer(audience ?? jwtAudience, resourceServer()) }
+          ? {
+              resourceServer: new provider.ResourceServer(audience ?? jwtAudience, resourceServer(algorithm)),
+            }
           : {}),
         ...(length === undefined ? {} : { jti: randomBytes(length).toString('base64url').slice(0, length) }),
       });
@@ -303,6 +362,12 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Test
       await stop();
       await listen(port);
     },
+    async rotateKeys({ sameKid }) {
+      await stop();
+      keys = makeKeys(sameKid ? keys.map(({ kid }) => kid) : []);
+      provider = createOidcProvider();
+      await listen(port);
+    },
   };
 }
 
@@ -310,8 +375,14 @@ function ownTokensOnly(_: unknown, client: Client, token: Payload): boolean {
   return token.clientId === client.clientId;
 }
 
-function resourceServer(): object {
-  return { scope: SCOPES.join(' '), accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } };
+/** oidc-provider hands its own context as the first argument when it asks. */
+function resourceServer(alg: unknown = 'RS256'): object {
+  const algorithm = typeof alg === 'string' ? alg : 'RS256';
+  return { scope: SCOPES.join(' '), accessTokenFormat: 'jwt', jwt: { sign: { alg: algorithm } } };
+}
+
+function certificateOf({ req }: Context): X509Certificate | undefined {
+  return (req.socket as TLSSocket).getPeerX509Certificate?.();
 }
 
 function subOf(name: string, user: TestUser): string {
@@ -344,6 +415,7 @@ function createClients(): Record<ClientName, TestClient & { metadata: object }> 
     },
   });
   const generated = (): string => randomBytes(24).toString('base64url');
+  const assertionKey = createSigner('ES256', 'assertions');
   return {
     post: client('xmpp', generated(), { token_endpoint_auth_method: 'client_secret_post' }),
     basic: client('xmpp-basic', generated(), { token_endpoint_auth_method: 'client_secret_basic' }),
@@ -357,17 +429,32 @@ function createClients(): Record<ClientName, TestClient & { metadata: object }> 
       grant_types: ['password', 'refresh_token'],
     }),
     other: client('other-app', generated()),
+    key: {
+      ...client('xmpp-key', undefined, {
+        token_endpoint_auth_method: 'private_key_jwt',
+        jwks: { keys: [assertionKey.jwk] },
+      }),
+      key: String(assertionKey.privateKey.export({ type: 'pkcs8', format: 'pem' })),
+    },
+    certificate: client('xmpp-certificate', undefined, {
+      token_endpoint_auth_method: 'tls_client_auth',
+      tls_client_auth_subject_dn: certificateSubject,
+    }),
+    signed: client('xmpp-signed', generated(), {
+      token_endpoint_auth_method: 'client_secret_post',
+      userinfo_signed_response_alg: 'RS256',
+      introspection_signed_response_alg: 'RS256',
+    }),
   };
 }
 
-function signingKey(): object {
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  return {
-    ...privateKey.export({ format: 'jwk' }),
-    kid: randomBytes(8).toString('hex'),
-    use: 'sig',
-    alg: 'RS256',
-  };
+interface SigningKey {
+  readonly kid: string;
+  readonly [member: string]: unknown;
+}
+
+function signingKey(alg: string, kid: string): SigningKey {
+  return { ...createSigner(alg).privateKey.export({ format: 'jwk' }), kid, use: 'sig', alg };
 }
 
 /** A store that forgets nothing by itself: the library's own keeps 1000 entries, and cannot be looked into. */
