@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { program, startBridge, temporaryFolder, writeConfig } from './support/bridge.ts';
 import { type Behaviour, type Scripted, startScripted } from './support/scripted-provider.ts';
+import { createSigner } from './support/signer.ts';
 
 const canaries = {
   password: 'canaryPassword-7f3a',
@@ -122,6 +123,82 @@ describe('no secret', () => {
         provider.reset();
       }
       assertClean(bridge.log(), 'the log');
+    });
+  }
+
+  for (const method of ['post', 'basic', 'private_key_jwt']) {
+    it(`is in the log when tokens are introspected and JWTs judged, whatever the answers say, with ${method}`, async () => {
+      const file = join(temporaryFolder(), 'secret');
+      const signer = createSigner('ES256', 'k');
+      const pem = String(signer.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+      const signs = method === 'private_key_jwt';
+      writeFileSync(file, signs ? pem : canaries.clientSecret, { mode: 0o600 });
+      const { origin, endpoints } = provider;
+      const bridge = startBridge({
+        config: {
+          issuer: origin,
+          client_id: 'xmpp',
+          [signs ? 'client_key_file' : 'client_secret_file']: file,
+          client_auth_method: method,
+          introspection_endpoint: endpoints.introspection,
+          jwks_uri: endpoints.jwks,
+          resource_owner_password: true,
+          token_prefix: 'token:',
+          http: { timeout: '500ms' },
+          log: { level: 'debug' },
+        },
+      });
+      const said = { iss: origin, aud: 'xmpp', exp: 4e9, sub: '1', preferred_username: canaries.accessToken };
+      const jwts = [
+        await signer.token({ ...said, [echo]: echo }),
+        await signer.token(said, { kid: echo }),
+        await signer.token(said, { typ: echo }),
+        await signer.token({ ...said, iss: echo }),
+        await signer.token({ ...said, aud: echo, azp: echo }),
+        await signer.token({ ...said, preferred_username: 5 }),
+        createSigner('ES256', 'k').forge(said, { alg: 'ES256', kid: 'k' }),
+        signer.forge(said, { alg: echo, kid: 'k' }),
+      ];
+      const introspection: Behaviour[] = [
+        { body: { active: true, client_id: 'xmpp', preferred_username: canaries.userToken } },
+        { body: { active: true, client_id: echo } },
+        { body: { active: echo } },
+        { body: echo },
+        { status: 401, body: echo },
+        { status: 302, headers: { location: `http://127.0.0.1:1/?${echo}` } },
+        { headers: { 'content-type': 'application/token-introspection+jwt' }, body: `${jwts[0]}` },
+        { headers: { 'content-type': 'application/token-introspection+jwt' }, body: echo },
+        { reset: 'beforeHeaders' },
+      ];
+      try {
+        for (const keys of [{ body: { keys: [signer.jwk] } }, { body: echo }]) {
+          provider.set('jwks', keys);
+          for (const answer of introspection) {
+            provider.set('introspection', answer);
+            await bridge.ask(`auth:alice:example.org:token:${canaries.userToken}`);
+            for (const jwt of jwts) await bridge.ask(`auth:alice:example.org:${jwt}`);
+          }
+          for (const id_token of [...jwts, echo]) {
+            const body = { access_token: canaries.accessToken, token_type: 'Bearer', id_token };
+            provider.set('token', { body });
+            await bridge.ask(`auth:alice:example.org:${canaries.password}`);
+          }
+        }
+        await sleep(200);
+        assert.ok(bridge.logLines().filter(({ event }) => event === 'request').length >= 180);
+        const used = provider.seen.map(({ headers, body }) => JSON.stringify(headers) + body).join('');
+        assert.ok(used.includes(canaries.userToken) && used.includes(canaries.password), 'they were in use');
+        if (signs) assert.ok(used.includes('client_assertion='), 'the key was in use');
+      } finally {
+        await bridge.stop();
+        provider.reset();
+      }
+      assertClean(bridge.log(), 'the log');
+      for (const jwt of jwts) {
+        for (const part of jwt.split('.'))
+          assert.ok(part.length < 20 || !bridge.log().includes(part), 'a part of a token');
+      }
+      for (const line of pem.split('\n').slice(1, -2)) assert.ok(!bridge.log().includes(line), 'the key');
     });
   }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -7,6 +8,8 @@ import { ConfigError } from '../src/config/problems.ts';
 import type { ProviderSettings } from '../src/config/provider-settings.ts';
 import { createHosts } from '../src/host.ts';
 import { temporaryFolder, writeConfig } from './support/bridge.ts';
+import { selfSigned } from './support/scripted-provider.ts';
+import { createSigner } from './support/signer.ts';
 
 const provider = { issuer: 'https://id.example', client_id: 'xmpp' };
 
@@ -36,6 +39,21 @@ function secretFile(secret: string, mode = 0o600): string {
   writeFileSync(file, secret);
   chmodSync(file, mode);
   return file;
+}
+
+function keySetFile(text = JSON.stringify({ keys: [createSigner('ES256').jwk] })): string {
+  const file = join(temporaryFolder(), 'jwks.json');
+  writeFileSync(file, text);
+  return file;
+}
+
+function privateKeyFile({ mode = 0o600, bits = 2048 } = {}): string {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: bits });
+  return secretFile(String(privateKey.export({ type: 'pkcs8', format: 'pem' })), mode);
+}
+
+function certificateFile(): string {
+  return secretFile(selfSigned('xmpp').cert);
 }
 
 describe('a configuration', () => {
@@ -181,6 +199,167 @@ describe('a configuration', () => {
       'basic without a secret',
       { ...provider, resource_owner_password: true, client_auth_method: 'basic' },
       /^client_secret_file: is missing/,
+    ],
+    [
+      'a symmetric algorithm',
+      { ...provider, algorithms: ['RS256', 'HS256'] },
+      /^algorithms: must not have HS256: whoever can check such a token could make one$/,
+    ],
+    [
+      'the algorithm none',
+      { ...provider, algorithms: 'none' },
+      /^algorithms: must not have none: anybody could/,
+    ],
+    [
+      'an algorithm that there is not',
+      { ...provider, algorithms: 'RS255' },
+      /^algorithms: must be of RS256, /,
+    ],
+    [
+      'keys of two places',
+      { ...provider, jwks_uri: 'https://id.example/keys', jwks_file: keySetFile() },
+      /^jwks_file: is given, and jwks_uri too/,
+    ],
+    [
+      'keys of nobody',
+      { validation_endpoint: 'https://id.example/me', client_id: 'x', jwks_file: keySetFile() },
+      /^jwks_file: needs an issuer, too/,
+    ],
+    [
+      'JWTs of nobody',
+      { validation_endpoint: 'https://id.example/me', client_id: 'x', validation: 'jwt' },
+      /^validation: needs an issuer, too/,
+    ],
+    ['keys that are not there', { ...provider, jwks_file: '/nonexistent' }, /^jwks_file: .*does not exist/],
+    ['keys that are none', { ...provider, jwks_file: keySetFile('{}') }, /^jwks_file: .* holds no JWK Set/],
+    [
+      'an empty key set',
+      { ...provider, jwks_file: keySetFile('{"keys":[]}') },
+      /^jwks_file: .* holds no JWK Set/,
+    ],
+    [
+      'plain http for keys',
+      { ...provider, jwks_uri: 'http://id.example/keys' },
+      /^jwks_uri: must begin with https/,
+    ],
+    [
+      'introspection without a secret',
+      { ...provider, validation: 'introspection' },
+      /^validation: is introspection, which needs client_id and a secret or key/,
+    ],
+    [
+      'introspection without a client',
+      { issuer: provider.issuer, validation: 'jwt+introspection' },
+      /^validation: is jwt\+introspection, which needs client_id/,
+    ],
+    [
+      'introspection without an endpoint',
+      {
+        validation_endpoint: 'https://id.example/me',
+        client_id: 'x',
+        client_secret: 'x',
+        validation: 'introspection',
+      },
+      /^validation: is introspection: set introspection_endpoint/,
+    ],
+    [
+      'private_key_jwt without a key',
+      { ...provider, client_auth_method: 'private_key_jwt' },
+      /^client_key_file: is missing: private_key_jwt signs with it/,
+    ],
+    [
+      'a key that is not used',
+      { ...provider, client_key_file: privateKeyFile() },
+      /^client_key_file: has no effect without client_auth_method: private_key_jwt/,
+    ],
+    [
+      'a private key that others can read',
+      {
+        ...provider,
+        client_auth_method: 'private_key_jwt',
+        client_key_file: privateKeyFile({ mode: 0o640 }),
+      },
+      /^client_key_file: .* can be read by group or others: chmod 600/,
+    ],
+    [
+      'a private key that is none',
+      { ...provider, client_auth_method: 'private_key_jwt', client_key_file: secretFile('planted') },
+      /^client_key_file: .* holds no private key/,
+    ],
+    [
+      'a weak private key',
+      { ...provider, client_auth_method: 'private_key_jwt', client_key_file: privateKeyFile({ bits: 1024 }) },
+      /^client_key_file: .* holds an RSA key of less than 2048 bits/,
+    ],
+    [
+      'a secret beside a key',
+      {
+        ...provider,
+        client_auth_method: 'private_key_jwt',
+        client_key_file: privateKeyFile(),
+        client_secret: 'x',
+      },
+      /^client_auth_method: is private_key_jwt, but a client secret is given/,
+    ],
+    [
+      'tls without a certificate',
+      { ...provider, client_auth_method: 'tls' },
+      /^http\.cert_file: is missing: client_auth_method tls shows it/,
+    ],
+    [
+      'half a certificate',
+      { ...provider, http: { cert_file: '/etc/c.pem' } },
+      /^http\.key_file: is missing: http\.cert_file is one half of the two/,
+    ],
+    [
+      'a certificate and the key of another',
+      { ...provider, http: { cert_file: certificateFile(), key_file: privateKeyFile() } },
+      /^http\.key_file: .* is not the private key .* of /,
+    ],
+    [
+      'split for every domain',
+      { ...provider, username_mapping: 'split', username_domains: '*' },
+      /^username_domains: must be whole domains/,
+    ],
+    [
+      'a one-time code without passwords',
+      { ...provider, password_otp_digits: 6 },
+      /^password_otp_digits: has no effect without resource_owner_password/,
+    ],
+    ['rules that are no mapping', { ...provider, require: ['x'] }, /^require: must be a mapping of claims/],
+    [
+      'a rule that is no value',
+      { ...provider, require: { groups: { any: 'x' } } },
+      /^require\.groups: must be a value or a list of values/,
+    ],
+    ['a rule with no value', { ...provider, require: { groups: [] } }, /^require\.groups: /],
+    ['providers that are no list', { providers: provider }, /^providers: must be a list of providers/],
+    ['no providers', { providers: [] }, /^providers: must not be empty/],
+    ['a provider that is no mapping', { providers: ['x'] }, /^providers\.0: must be a mapping/],
+    [
+      'a provider without an issuer',
+      { providers: [provider, { discovery_url: 'https://b.example/.well-known/openid-configuration' }] },
+      /^providers\.1\.issuer: is missing: among several providers/,
+    ],
+    [
+      'the same provider twice',
+      { providers: [provider, provider] },
+      /^providers\.1\.issuer: is that of another provider in the list/,
+    ],
+    [
+      'passwords for the second provider',
+      { providers: [provider, { issuer: 'https://b.example', resource_owner_password: true }] },
+      /^providers\.1\.resource_owner_password: is for the first provider only/,
+    ],
+    [
+      'an option of the host in a provider',
+      { providers: [{ ...provider, credential: 'token' }] },
+      /^providers\.0\.credential: holds for the whole virtual host/,
+    ],
+    [
+      'an unknown option in a provider',
+      { hosts: { 'a.example': { providers: [{ ...provider, isuer: 'x' }] } } },
+      /^hosts\."a\.example"\.providers\.0\.isuer: unknown option; did you mean issuer\?$/,
     ],
     ['hosts that are no mapping', { hosts: ['a.example'] }, /^hosts: must be a mapping/],
     ['a list', [], /must be a mapping/],
@@ -329,6 +508,31 @@ describe('what is said of one provider', () => {
     const host = hostOf({ ...top, hosts: { 'b.example': { scope: 'x' } } });
     assert.equal(host.clientSecret?.reveal(), 'of-the-top');
     assert.equal(host.token_endpoint, top.token_endpoint);
+  });
+  it('is not used for a host with several others, nor for one of those with a name of its own', () => {
+    const { hosts } = load({
+      ...top,
+      jwks_file: keySetFile(),
+      scope: 'of-the-top',
+      resource_owner_password: true,
+      hosts: {
+        'b.example': {
+          providers: [
+            { issuer: 'https://b.example', client_secret: 'of-b' },
+            { issuer: 'https://c.example', scope: 'of-c' },
+          ],
+        },
+      },
+    });
+    const [b, c] = hosts[0]?.providers ?? [];
+    assert.deepEqual(
+      [b?.token_endpoint, b?.keys, b?.clientSecret?.reveal(), b?.scope, b?.passwords],
+      [undefined, undefined, 'of-b', 'of-the-top', true],
+    );
+    assert.deepEqual(
+      [c?.token_endpoint, c?.keys, c?.clientSecret, c?.scope, c?.passwords],
+      [undefined, undefined, undefined, 'of-c', false],
+    );
   });
   it('is no secret for several of them', () => {
     const hosts = {

@@ -135,7 +135,7 @@ export function parseConfig(raw: unknown): Parsed {
   function draft(merged: Raw, path: string[]): ProviderDraft | undefined {
     const parsed = v.safeParse(hostSchema, merged);
     if (!parsed.success) return undefined;
-    const at = (key: string): string => pathOf(...path, key);
+    const at = (key: string): string => pathOf(...path, ...key.split('.'));
     contradictions(parsed.output, at, problems);
     cautions(parsed.output, at, warnings);
     return { options: parsed.output, at };

@@ -189,15 +189,17 @@ export function completeProvider(
     const chain = pem(cert_file, 'http.cert_file', readFile(cert_file, at('http.cert_file'))?.text);
     const key = secretText(key_file, at('http.key_file'));
     if (chain === undefined || key === undefined) return undefined;
+    const { createPrivateKey, X509Certificate } = process.getBuiltinModule('node:crypto');
     try {
       // Both must be what they should be, and belong together; else every connection would fail, one by one.
-      process.getBuiltinModule('node:tls').createSecureContext({ cert: chain, key });
+      if (new X509Certificate(chain).checkPrivateKey(createPrivateKey(key)))
+        return { chain, key: new Secret(key) };
     } catch {
-      return fail(
-        'http.key_file',
-        `${key_file} is not the private key (PEM, without a passphrase) of ${cert_file}`,
-      );
+      // Said below.
     }
-    return { chain, key: new Secret(key) };
+    return fail(
+      'http.key_file',
+      `${key_file} is not the private key (PEM, without a passphrase) of ${cert_file}`,
+    );
   }
 }

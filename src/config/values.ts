@@ -51,6 +51,10 @@ const scalar = v.union([v.string(), v.number(), v.boolean()], 'must be text, a n
 
 /** Claims by name or dotted path, each with the value, or the values of which one, that it must have. */
 export const claimRules = v.pipe(
+  v.custom<Record<string, unknown>>(
+    (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+    'must be a mapping of claims to values',
+  ),
   v.record(
     text,
     v.union([scalar, v.pipe(v.array(scalar), v.minLength(1))], 'must be a value or a list of values'),

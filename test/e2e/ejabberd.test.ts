@@ -146,6 +146,27 @@ test("another user's token is refused", async () => {
   assert.equal(await logInAt(hostA, 'bob', password), 'ok');
 });
 
+test('a JWT is judged by the keys of the provider, which is not asked about it', async () => {
+  const token = async (options: TokenOptions): Promise<string> => {
+    const { token } = await tokenPassword(providerA, 'alice', {
+      format: 'jwt',
+      audience: 'xmpp',
+      ...options,
+    });
+    return token;
+  };
+  const jwt = await token({});
+  const before = providerA.requests.filter(({ path }) => !/jwks|well-known/.test(path)).length;
+  assert.equal(await logInAt(hostA, 'alice', jwt), 'ok');
+  assert.equal(await logInAt(hostA, 'bob', jwt), 'not-authorized', 'is not his');
+  const others = await token({ client: 'other', audience: 'elsewhere' });
+  assert.equal(await logInAt(hostA, 'alice', others), 'not-authorized', 'is for another application');
+  assert.equal(await logInAt(hostA, 'alice', await token({ ttl: -60 })), 'not-authorized', 'has expired');
+  assert.equal(await logInAt(hostB, 'alice', jwt), 'not-authorized', 'is of another provider');
+  const after = providerA.requests.filter(({ path }) => !/jwks|well-known/.test(path)).length;
+  assert.equal(after, before);
+});
+
 test('an expired token is refused', async () => {
   const { password } = await tokenPassword(providerA, 'alice', { ttl: 1 });
   await sleep(2000);
