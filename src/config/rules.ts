@@ -148,7 +148,7 @@ export function amongProviders(
     warnings.push({
       path: at('providers'),
       message:
-        'each of them can name anybody: alice of one is alice of the other, unless username_mapping: split keeps their domains apart',
+        'each of them can name anybody: alice of one is alice of the other. Trust them alike, or give each a virtual host of its own',
     });
   }
 }
