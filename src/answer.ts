@@ -62,11 +62,10 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
         const { user, host: name, secret = '' } = command;
         const credentials = { localpart: user, host: name, secret: new Secret(secret) };
         const deadlineAt = arrivedAt + current.deadline;
-        const known = now() < deadlineAt ? host.recall(credentials) : undefined;
-        if (known !== undefined) return conclude(context, known, 'yes');
-        return judgeLogin(host.authenticate, credentials, { deadlineAt, now, onInternalError }).then(
-          (verdict) => conclude(context, verdict, verdict.outcome === 'accepted' ? 'yes' : 'no'),
-        );
+        const verdict = judgeLogin(host, credentials, { deadlineAt, now, onInternalError });
+        return verdict instanceof Promise
+          ? verdict.then((late) => conclude(context, late, replyTo(late)))
+          : conclude(context, verdict, replyTo(verdict));
       }
       case 'isuser':
         if (host === undefined) return conclude(context, unknownHost(command.host, current.hosts), 'no');
@@ -109,6 +108,10 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
   }
 
   return { answer, counts: () => counts };
+}
+
+function replyTo(verdict: Verdict): Reply {
+  return verdict.outcome === 'accepted' ? 'yes' : 'no';
 }
 
 /** Whether the verdict was remembered, could have been, or is of a kind that is not. */

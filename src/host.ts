@@ -1,19 +1,15 @@
 // The virtual hosts: which settings hold for a name, and the Authenticate function made of them. What speaks OAuth is
 // loaded with the first login, or shortly after the start, whichever comes first.
+import type { Judge } from './auth/authenticate.ts';
 import type { HostSettings } from './config/host-settings.ts';
 import type { Config } from './config/load.ts';
 import { createRemembered } from './guard/remembered.ts';
 import type { Directory } from './oauth/directory.ts';
 import type { Exchange } from './oauth/http.ts';
 import type { Provider } from './oauth/provider.ts';
-import type { Accepted, Authenticate, Credentials } from './verdict.ts';
 
-export interface Host {
+export interface Host extends Judge {
   readonly settings: HostSettings;
-  /** The verdict on a login that was found good a moment ago. Asks nobody and waits for nothing. */
-  recall(credentials: Credentials): Accepted | undefined;
-  /** Without the deadline. Rejects with a ProviderError when nobody can say yes or no. */
-  readonly authenticate: Authenticate;
   /** Loads what a login needs and fetches the providers' metadata and keys. Never throws. */
   warmUp(): Promise<void>;
   close(): void;
@@ -105,6 +101,7 @@ function createHost(
 ): Host & { forget(): void } {
   const remembered = createRemembered();
   const wallClock = Date.now;
+  let judge: Judge | undefined;
   const ready = once(async () => {
     const { auth, directory } = await shared();
     const { observe, ...rest } = options;
@@ -112,18 +109,30 @@ function createHost(
     const create = (provider: typeof first): Provider =>
       auth.createProvider({ settings: provider, directory, observe, wallClock });
     const providers = [create(first), ...others.map(create)] as const;
-    return { providers, authenticate: auth.createAuthenticate({ settings, providers, wallClock, ...rest }) };
+    judge = auth.createJudge({ settings, providers, wallClock, ...rest });
+    return { providers, judge };
   });
 
   return {
     settings,
     forget: remembered.forget,
-    recall: (credentials) => remembered.find(credentials, wallClock()),
+    atOnce(credentials) {
+      // Nothing is loaded yet, so nothing is known.
+      if (judge === undefined) return undefined;
+      const now = wallClock();
+      const name = remembered.nameOf(credentials);
+      const known = remembered.find(name, now);
+      if (known !== undefined) return known;
+      const verdict = judge.atOnce(credentials);
+      if (verdict !== undefined) remembered.keep(name, verdict, now);
+      return verdict;
+    },
     async authenticate(credentials, signal) {
-      const { authenticate } = await ready();
-      const verdict = await authenticate(credentials, signal);
+      const { judge } = await ready();
+      const verdict = await judge.authenticate(credentials, signal);
       // Nothing is waited for between the signature and here: keys that change forget this one, too.
-      if (verdict.outcome === 'accepted') remembered.keep(credentials, verdict, wallClock());
+      if (verdict.outcome === 'accepted' && verdict.until !== undefined)
+        remembered.keep(remembered.nameOf(credentials), verdict, wallClock());
       return verdict;
     },
     async warmUp() {

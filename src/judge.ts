@@ -1,6 +1,7 @@
 // One login within its deadline, and the one place where a failure becomes a verdict.
+import type { Judge } from './auth/authenticate.ts';
 import { ProviderError } from './oauth/errors.ts';
-import { type Authenticate, type Credentials, unavailable, type Verdict } from './verdict.ts';
+import { type Credentials, unavailable, type Verdict } from './verdict.ts';
 
 export interface JudgeOptions {
   /** When the answer must be written, on the clock of `now`. */
@@ -11,37 +12,58 @@ export interface JudgeOptions {
   readonly onInternalError: (name: string, where: string | undefined) => void;
 }
 
-/** Never rejects, never resolves after the deadline, and what comes later is dropped: there is no late yes. */
-export async function judgeLogin(
-  authenticate: Authenticate,
+/**
+ * The verdict, at once where nobody has to be asked. Never throws or rejects, never resolves after the deadline, and what
+ * comes later is dropped: there is no late yes.
+ */
+export function judgeLogin(
+  judge: Judge,
+  credentials: Credentials,
+  options: JudgeOptions,
+): Verdict | Promise<Verdict> {
+  const { deadlineAt, now, onInternalError } = options;
+  if (now() >= deadlineAt) return LATE;
+  try {
+    const verdict = judge.atOnce(credentials);
+    if (verdict === undefined) return judgeWithin(judge, credentials, options);
+    // Also when the process itself was stopped for a while.
+    return now() >= deadlineAt ? LATE : verdict;
+  } catch (error) {
+    return failure(error, onInternalError);
+  }
+}
+
+const LATE = unavailable('deadline', 'no verdict in time (deadline)');
+
+async function judgeWithin(
+  judge: Judge,
   credentials: Credentials,
   { deadlineAt, now, onInternalError }: JudgeOptions,
 ): Promise<Verdict> {
-  const late = unavailable('deadline', 'no verdict in time (deadline)');
-  const left = deadlineAt - now();
-  if (left <= 0) return late;
   const aborter = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<Verdict>((resolve) => {
     timer = setTimeout(() => {
-      resolve(late);
+      resolve(LATE);
       aborter.abort(new Error('deadline'));
-    }, left);
+    }, deadlineAt - now());
   });
   try {
-    const verdict = await Promise.race([authenticate(credentials, aborter.signal), deadline]);
-    // Also when the process itself was stopped for a while.
-    return now() >= deadlineAt ? late : verdict;
+    const verdict = await Promise.race([judge.authenticate(credentials, aborter.signal), deadline]);
+    return now() >= deadlineAt ? LATE : verdict;
   } catch (error) {
-    if (aborter.signal.aborted) return late;
-    if (error instanceof ProviderError) return unavailable(error.reason, error.message);
-    // Its message may quote anything; where it happened does not.
-    const { name = typeof error, stack } = error as { name?: string; stack?: string };
-    onInternalError(name, whereIn(stack));
-    return unavailable('provider_error', 'an internal error: see internal_error in the log');
+    return aborter.signal.aborted ? LATE : failure(error, onInternalError);
   } finally {
     clearTimeout(timer);
   }
+}
+
+function failure(error: unknown, onInternalError: JudgeOptions['onInternalError']): Verdict {
+  if (error instanceof ProviderError) return unavailable(error.reason, error.message);
+  // Its message may quote anything; where it happened does not.
+  const { name = typeof error, stack } = error as { name?: string; stack?: string };
+  onInternalError(name, whereIn(stack));
+  return unavailable('provider_error', 'an internal error: see internal_error in the log');
 }
 
 /** The first line of a stack trace that says a place. */

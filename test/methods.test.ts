@@ -2,7 +2,7 @@
 // for what a real provider will not do.
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
-import { createAuthenticate, createDirectory, createProvider } from '../src/auth/index.ts';
+import { createDirectory, createJudge, createProvider } from '../src/auth/index.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { judgeLogin } from '../src/judge.ts';
 import { Secret } from '../src/verdict.ts';
@@ -75,7 +75,7 @@ async function logIn(secret: string, options: Json = {}): Promise<Result> {
   const [first] = settings.providers;
   const provider = createProvider({ settings: first, directory, wallClock: Date.now });
   const warnings: string[] = [];
-  const authenticate = createAuthenticate({
+  const judge = createJudge({
     settings,
     providers: [provider],
     afterwards: () => {},
@@ -84,7 +84,7 @@ async function logIn(secret: string, options: Json = {}): Promise<Result> {
   });
   scripted.seen.length = 0;
   const verdict = await judgeLogin(
-    authenticate,
+    judge,
     { localpart: alice.name, host: 'chat.example', secret: new Secret(secret) },
     { deadlineAt: now() + 5000, now, onInternalError: (name, where) => assert.fail(`${name} ${where}`) },
   );

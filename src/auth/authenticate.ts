@@ -2,11 +2,11 @@
 import type { HostSettings } from '../config/host-settings.ts';
 import { member } from '../oauth/json.ts';
 import type { Provider } from '../oauth/provider.ts';
-import type { Authenticate } from '../verdict.ts';
+import type { Authenticate, Credentials, Refused, Verdict } from '../verdict.ts';
 import { classify } from './classify.ts';
 import type { Login } from './login.ts';
 import { judgePassword } from './password.ts';
-import { judgeToken } from './token.ts';
+import { judgeHere, judgeToken, type Token } from './token.ts';
 
 export interface AuthenticateOptions {
   readonly settings: HostSettings;
@@ -20,24 +20,50 @@ export interface AuthenticateOptions {
   readonly warn?: Login['warn'];
 }
 
-/** The Authenticate function of one virtual host, without deadline or guard. Throws ProviderError. */
-export function createAuthenticate(options: AuthenticateOptions): Authenticate {
+/** The judge of one virtual host's logins. */
+export interface Judge {
+  /** The verdict, where nobody has to be asked and nothing waited for. Says what `authenticate` would say. */
+  atOnce(credentials: Credentials): Verdict | undefined;
+  /** The verdict on any login, without deadline. Rejects with a ProviderError when nobody can say yes or no. */
+  readonly authenticate: Authenticate;
+}
+
+export function createJudge(options: AuthenticateOptions): Judge {
   const { settings, providers, afterwards, wallClock, step = () => {}, warn = () => {} } = options;
   const [first] = providers;
 
-  return async (credentials, signal) => {
-    const classified = classify(credentials.secret, settings);
-    if ('outcome' in classified) return classified;
-    const login = { credentials, signal, now: wallClock(), step, warn };
-    if (classified.kind === 'password') {
-      step('secret', 'a password');
-      return judgePassword(login, first, afterwards);
-    }
-    const { token: text, jwt } = classified;
-    step('secret', jwt === undefined ? 'an opaque token' : 'a token (JWT)');
-    // A token that names none of them is refused by the first, which goes by its own name alone.
+  /** A token that names none of them is refused by the first, which goes by its own name alone. */
+  function providerOf({ jwt }: Token): Provider {
+    if (providers.length === 1) return first;
     const issuer = jwt && member(jwt.claims, 'iss');
-    const named = providers.find((provider) => provider.settings.issuer === issuer && issuer !== undefined);
-    return judgeToken({ text, jwt }, login, named ?? first);
+    return providers.find((each) => issuer !== undefined && each.settings.issuer === issuer) ?? first;
+  }
+
+  function read({ secret }: Credentials): Token | 'password' | Refused {
+    const classified = classify(secret, settings);
+    if ('outcome' in classified) return classified;
+    if (classified.kind === 'password') return 'password';
+    return { text: classified.token, jwt: classified.jwt };
+  }
+
+  return {
+    atOnce(credentials) {
+      const token = read(credentials);
+      if (token === 'password') return undefined;
+      if ('outcome' in token) return token;
+      const asked = { credentials, now: wallClock(), step };
+      return judgeHere(token, asked, providerOf(token));
+    },
+    async authenticate(credentials, signal) {
+      const token = read(credentials);
+      if (token !== 'password' && 'outcome' in token) return token;
+      const login = { credentials, now: wallClock(), step, signal, warn };
+      if (token === 'password') {
+        step('secret', 'a password');
+        return judgePassword(login, first, afterwards);
+      }
+      step('secret', token.jwt === undefined ? 'an opaque token' : 'a token (JWT)');
+      return judgeToken(token, login, providerOf(token));
+    },
   };
 }

@@ -8,7 +8,7 @@ import type { Granted } from '../oauth/token-endpoint.ts';
 import { type Refused, Secret, type Verdict } from '../verdict.ts';
 import { type ClaimRules, judgeClaims, judgeHeader, judgeIdToken, judgeIssuer } from './claims.ts';
 import { namesUser, providerUsername } from './identity.ts';
-import { by, claimRules, type Login } from './login.ts';
+import { by, type Login, rulesFor } from './login.ts';
 import { saysEnough, scopesOf } from './rules.ts';
 import { ask, askUserinfo, judgeVouched, type Vouched } from './token.ts';
 
@@ -70,7 +70,7 @@ async function bySignature(granted: Granted, login: Login, provider: Provider): 
   ] as const) {
     const jwt = text !== undefined && looksLikeJwt(text) === 'signed' ? readJwt(text) : undefined;
     if (jwt === undefined) continue;
-    const rules = await claimRules(provider, member(jwt.header, 'alg'), login.signal);
+    const rules = await rulesFor(provider, member(jwt.header, 'alg'), login.signal);
     const claims = withScope(jwt.claims, granted);
     if (
       judge(jwt, rules, login.now) !== undefined ||

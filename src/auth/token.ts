@@ -2,7 +2,7 @@
 import { ProviderError } from '../oauth/errors.ts';
 import { type JsonObject, member } from '../oauth/json.ts';
 import type { Jwt } from '../oauth/jwt.ts';
-import type { SignatureFault } from '../oauth/key-set.ts';
+import { checkSignature, type SignatureFault } from '../oauth/key-set.ts';
 import type { Provider } from '../oauth/provider.ts';
 import { type Method, type Refused, refused, type Verdict } from '../verdict.ts';
 import {
@@ -15,7 +15,7 @@ import {
   recipient,
 } from './claims.ts';
 import { judgeIdentity, namesUser } from './identity.ts';
-import { accepted, by, claimRules, type Login } from './login.ts';
+import { type Asked, accepted, by, type Login, rulesFor, rulesHere } from './login.ts';
 import { judgeRules } from './rules.ts';
 
 export interface Token {
@@ -29,6 +29,39 @@ export interface Vouched {
   readonly method: Method;
 }
 
+/**
+ * The verdict on a JWT by the provider's keys, where both are here and nobody else has to be asked: in one go, since a
+ * server asks one login after the other and an XMPP server like Prosody stands still for it. `undefined` in all other cases.
+ */
+export function judgeHere({ jwt }: Token, asked: Asked, provider: Provider): Verdict | undefined {
+  const { validation } = provider.settings;
+  if (jwt === undefined || (validation !== 'auto' && validation !== 'jwt')) return undefined;
+  const here = provider.here();
+  const rules = here && rulesHere(provider, here.issuer, member(jwt.header, 'alg'));
+  if (here === undefined || rules === undefined) return undefined;
+  const early = judgeHeader(jwt, rules, asked.now) ?? judgeIssuer(jwt, rules, asked.now);
+  if (early !== undefined) return by('jwt', early);
+  // Newer keys may know better.
+  if (checkSignature(jwt, here.keys) !== undefined) return undefined;
+  return judgeSigned(jwt, rules, asked, provider);
+}
+
+/** `undefined` when the token is good and somebody has to be asked all the same. */
+function judgeSigned(jwt: Jwt, rules: ClaimRules, asked: Asked, provider: Provider): Verdict | undefined {
+  const { settings } = provider;
+  asked.step('signature', 'by a key of the provider');
+  const verdict = judgeClaims(jwt, rules, asked.now);
+  if (verdict !== undefined) return by('jwt', verdict);
+  asked.step('claims', 'of this provider, for us, not expired');
+  // A token that says nothing of its user (a lightweight one of Keycloak's) is one to ask about.
+  const suffices =
+    settings.validation === 'jwt' || (settings.validation === 'auto' && namesUser(jwt.claims, settings));
+  if (!suffices) return undefined;
+  const judged = judgeVouched({ claims: jwt.claims, method: 'jwt' }, asked, provider);
+  return judged.outcome === 'accepted' ? { ...judged, until: goodUntil(jwt, rules) } : judged;
+}
+
+/** The verdict on any token, whoever has to be asked. */
 export async function judgeToken(token: Token, login: Login, provider: Provider): Promise<Verdict> {
   const { signal, now, step } = login;
   const { validation } = provider.settings;
@@ -40,29 +73,24 @@ export async function judgeToken(token: Token, login: Login, provider: Provider)
     return judgeVouched(await ask(token, undefined, login, provider), login, provider);
   }
 
-  const rules = await claimRules(provider, member(jwt.header, 'alg'), signal);
+  const rules = await rulesFor(provider, member(jwt.header, 'alg'), signal);
   const local = validation === 'auto' || validation.startsWith('jwt');
   // Whose token it is comes before the signature: keys are those of one issuer, and strangers' tokens must not make us
   // look for others.
   const early = judgeHeader(jwt, rules, now) ?? judgeIssuer(jwt, rules, now);
   if (early !== undefined) return by(local ? 'jwt' : methodOf(validation), early);
 
-  const signed = local && (await hasKeys(provider, validation, signal));
-  if (signed) {
+  if (local && (await hasKeys(provider, validation, signal))) {
     const fault = await provider.checkSignature(jwt, signal);
     if (fault !== undefined) return by('jwt', explain(fault));
-    step('signature', 'by a key of the provider');
+    const verdict = judgeSigned(jwt, rules, login, provider);
+    return verdict ?? judgeVouched(await ask(token, jwt.claims, login, provider), login, provider);
   }
+  // Claims that no key vouches for may refuse the token, and have nothing else to say.
   const verdict = judgeClaims(jwt, rules, now);
-  if (verdict !== undefined) return by(signed ? 'jwt' : methodOf(validation), verdict);
+  if (verdict !== undefined) return by(methodOf(validation), verdict);
   step('claims', 'of this provider, for us, not expired');
-
-  if (signed && (validation === 'auto' || validation === 'jwt')) {
-    const judged = judgeVouched({ claims: jwt.claims, method: 'jwt' }, login, provider);
-    return judged.outcome === 'accepted' ? { ...judged, until: goodUntil(jwt, rules) } : judged;
-  }
-  // Claims that no key vouches for may have refused the token, and have no more to say.
-  return judgeVouched(await ask(token, signed ? jwt.claims : undefined, login, provider), login, provider);
+  return judgeVouched(await ask(token, undefined, login, provider), login, provider);
 }
 
 /** Whether there are keys to judge a JWT by. Where there is another way, it is taken when they cannot be had. */
@@ -122,7 +150,7 @@ async function introspect(
   const answer = await provider.introspect(token.text, login.signal);
   if (answer === 'cannot_say') return answer;
   if ('outcome' in answer) return by(method, answer);
-  const rules = await claimRules(provider, undefined, login.signal);
+  const rules = await rulesFor(provider, undefined, login.signal);
   const verdict =
     judgeIntrospected(answer.claims, rules, login.now) ??
     sameSubject(signedClaims ?? token.jwt?.claims, answer.claims);
@@ -174,11 +202,11 @@ function madeForAnother(claims: JsonObject, { settings }: Provider): Refused | u
 }
 
 /** The last two steps of every way: the operator's rules, and whose it is. */
-export function judgeVouched(vouched: Vouched | Refused, login: Login, provider: Provider): Verdict {
+export function judgeVouched(vouched: Vouched | Refused, asked: Asked, provider: Provider): Verdict {
   if ('outcome' in vouched) return vouched;
   const { claims, method } = vouched;
   const verdict =
-    judgeRules(claims, provider.settings) ?? judgeIdentity(claims, login.credentials, provider.settings);
+    judgeRules(claims, provider.settings) ?? judgeIdentity(claims, asked.credentials, provider.settings);
   return verdict === undefined ? accepted(method) : by(method, verdict);
 }
 

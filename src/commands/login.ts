@@ -77,7 +77,7 @@ export async function login({ config, jid, stdin, print }: LoginOptions): Promis
   const secret = stdin ? (await readAll(process.stdin)).replace(/\r?\n$/, '') : await askForSecret();
   const started = performance.now();
   const credentials = { localpart, host: name, secret: new Secret(secret) };
-  const verdict = await judgeLogin(host.authenticate, credentials, {
+  const verdict = await judgeLogin(host, credentials, {
     deadlineAt: started + (settings.process.deadline ?? DEADLINE),
     now: () => performance.now(),
     onInternalError: (error, where) => show('internal error', `${error} ${where ?? ''}`),

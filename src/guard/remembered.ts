@@ -1,12 +1,14 @@
 // Logins that have been found good a moment ago, so that the same again costs a digest and not a signature check. Only
 // what is decided here, by keys and clock alone, is remembered: asking again would give the same answer.
-import type { Accepted, Credentials } from '../verdict.ts';
+import type { Accepted, Credentials, Verdict } from '../verdict.ts';
 
 export interface Remembered {
-  /** The verdict on the very same secret for the very same user, as long as it is good. `now` of the wall clock, in ms. */
-  find(credentials: Credentials, now: number): Accepted | undefined;
-  /** Keeps a verdict that says until when it is good; any other is not kept. */
-  keep(credentials: Credentials, verdict: Accepted, now: number): void;
+  /** What the very same secret for the very same user is called here. */
+  nameOf(credentials: Credentials): string;
+  /** The verdict that was kept under a name, as long as it is good. `now` of the wall clock, in milliseconds. */
+  find(name: string, now: number): Accepted | undefined;
+  /** Keeps a verdict that says until when it is good, and no other. */
+  keep(name: string, verdict: Verdict, now: number): void;
   /** The keys are others: nothing is known any more. */
   forget(): void;
 }
@@ -16,34 +18,32 @@ const KEEP_FOR = 60_000;
 
 export function createRemembered(maxEntries = 10_000): Remembered {
   const entries = new Map<string, Accepted & { readonly until: number }>();
-  // Random for each process, and the digest never leaves it: who reads the memory finds no secret to try names on.
+  let crypto: typeof import('node:crypto') | undefined;
+  // Random for each process, and no digest leaves it: who reads the memory finds no secret to try names on.
   let key = '';
 
-  /** Every part with its length: no two logins run together to the same text. */
-  function digest({ localpart, host, secret }: Credentials): string {
-    const { hash, randomBytes } = process.getBuiltinModule('node:crypto');
-    if (key === '') key = randomBytes(32).toString('base64');
-    return hash(
-      'sha256',
-      `${key}${host.length}:${host}${localpart.length}:${localpart}${secret.reveal()}`,
-      'base64',
-    );
-  }
-
   return {
-    find(credentials, now) {
-      if (entries.size === 0) return undefined;
-      const name = digest(credentials);
+    nameOf({ localpart, host, secret }) {
+      if (crypto === undefined) {
+        crypto = process.getBuiltinModule('node:crypto');
+        key = crypto.randomBytes(32).toString('base64');
+      }
+      // Every part with its length: no two logins run together to the same text.
+      const text = `${key}${host.length}:${host}${localpart.length}:${localpart}${secret.reveal()}`;
+      return crypto.hash('sha256', text, 'base64');
+    },
+    find(name, now) {
       const verdict = entries.get(name);
       if (verdict === undefined || now < verdict.until) return verdict;
       entries.delete(name);
       return undefined;
     },
-    keep(credentials, verdict, now) {
-      const until = Math.min(verdict.until ?? 0, now + KEEP_FOR);
-      if (until <= now) return;
+    keep(name, verdict, now) {
+      if (verdict.outcome !== 'accepted' || verdict.until === undefined) return;
+      const until = Math.min(verdict.until, now + KEEP_FOR);
+      // The oldest goes first.
       if (entries.size >= maxEntries) entries.delete(entries.keys().next().value ?? '');
-      entries.set(digest(credentials), { ...verdict, until, remembered: true });
+      entries.set(name, { ...verdict, until, remembered: true });
     },
     forget: () => entries.clear(),
   };

@@ -17,9 +17,7 @@ export function parseJsonObject(text: string): ParsedJson {
     return { kind: 'other' };
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return { kind: 'other' };
-  // Every member has one colon: where there are no more of them than members, no name can be there twice.
-  const suspicious = count(text, ':') !== countMembers(value);
-  return suspicious && hasDuplicateNames(text)
+  return mayRepeatNames(text, value) && hasDuplicateNames(text)
     ? { kind: 'duplicate' }
     : { kind: 'object', value: value as JsonObject };
 }
@@ -29,9 +27,19 @@ export function member(object: JsonObject, name: string): unknown {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
-function count(text: string, character: string): number {
+/**
+ * Every name that was written ends in a quote and a colon. Where there are no more of these than members, and no colon has
+ * white space before it that could hide one, no name can have been written twice.
+ */
+function mayRepeatNames(text: string, value: object): boolean {
+  return SPACED_COLON.test(text) || count(text, '":') !== countMembers(value);
+}
+
+const SPACED_COLON = /[ \t\r\n]:/;
+
+function count(text: string, part: string): number {
   let found = 0;
-  for (let at = text.indexOf(character); at !== -1; at = text.indexOf(character, at + 1)) found++;
+  for (let at = text.indexOf(part); at !== -1; at = text.indexOf(part, at + 1)) found++;
   return found;
 }
 

@@ -79,7 +79,13 @@ function decodeHeader(segment: string): ReturnType<typeof decode> {
   return lastHeader;
 }
 
+// One buffer for all: a new one for each part would be garbage that V8 hardly sees, and collects late.
+const scratch = Buffer.allocUnsafeSlow(MAX_TOKEN);
+
 function decode(segment: string): JsonObject | 'duplicate' | undefined {
-  const parsed = parseJsonObject(Buffer.from(segment, 'base64url').toString('utf8'));
+  // Longer than any token may be; what it looks like is still looked at.
+  const buffer = segment.length > scratch.length ? Buffer.alloc(segment.length) : scratch;
+  const length = buffer.write(segment, 0, 'base64url');
+  const parsed = parseJsonObject(buffer.toString('utf8', 0, length));
   return parsed.kind === 'object' ? parsed.value : parsed.kind === 'duplicate' ? 'duplicate' : undefined;
 }

@@ -13,6 +13,8 @@ export interface KeySet {
 }
 
 export interface KeySource {
+  /** The keys there are, if there are some. Looks for newer ones in the background when they are old. */
+  now(): KeySet | undefined;
   /** The keys there are, without waiting where there are some. Rejects with what `load` rejects with. */
   get(signal: AbortSignal): Promise<KeySet>;
   /** The keys after another look, for a token that the old ones do not explain; `undefined` when it is too early for one. */
@@ -78,14 +80,17 @@ export function createKeySource({ load, now, onChange = () => {} }: KeySourceOpt
     fetchShared().catch(() => {});
   }
 
+  function current(): KeySet | undefined {
+    if (known === undefined || now() >= loadedAt + USABLE_FOR) return undefined;
+    refresh();
+    return known;
+  }
+
   return {
     refresh,
-    get(signal) {
-      if (known !== undefined && now() < loadedAt + USABLE_FOR) {
-        refresh();
-        return Promise.resolve(known);
-      }
-      return untilAborted(fetchShared(), signal);
+    now: current,
+    async get(signal) {
+      return current() ?? untilAborted(fetchShared(), signal);
     },
     async refetch(signal) {
       if (forStrangers === undefined) {
@@ -104,6 +109,7 @@ export function createKeySource({ load, now, onChange = () => {} }: KeySourceOpt
 /** Keys that do not change while the program runs: those of a file. */
 export function fixedKeySource(set: KeySet): KeySource {
   return {
+    now: () => set,
     get: () => Promise.resolve(set),
     refetch: () => Promise.resolve(undefined),
     refresh: () => {},

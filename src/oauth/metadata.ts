@@ -33,6 +33,8 @@ export interface Metadata {
 }
 
 export interface MetadataSource {
+  /** The metadata there is, if there is some. */
+  now(): Metadata | undefined;
   /** The metadata, fetched when there is none or it is old. Throws a ProviderError when there is none to be had. */
   get(signal: AbortSignal): Promise<Metadata>;
 }
@@ -81,6 +83,7 @@ export function createMetadataSource(
   }
 
   return {
+    now: () => known,
     get(signal) {
       if (known !== undefined) {
         if (now() >= freshUntil) fetchShared().catch(() => {});

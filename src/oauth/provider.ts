@@ -9,7 +9,13 @@ import { createHttpClient, type Exchange } from './http.ts';
 import { type Introspection, requestIntrospection } from './introspection.ts';
 import { type JsonObject, member } from './json.ts';
 import type { Jwt } from './jwt.ts';
-import { fixedKeySource, type KeySource, type SignatureFault, verifySignature } from './key-set.ts';
+import {
+  fixedKeySource,
+  type KeySet,
+  type KeySource,
+  type SignatureFault,
+  verifySignature,
+} from './key-set.ts';
 import type { EndpointName, Metadata } from './metadata.ts';
 import { audienceOf, openSignedAnswer } from './signed-answer.ts';
 import { type Granted, requestPasswordGrant, revokeToken } from './token-endpoint.ts';
@@ -17,6 +23,8 @@ import { requestUserinfo, type Userinfo } from './userinfo.ts';
 
 export interface Provider {
   readonly settings: ProviderSettings;
+  /** The issuer and the keys that its tokens must have, where both are here. Asks nobody, waits for nothing. */
+  here(): { readonly issuer: string; readonly keys: KeySet } | undefined;
   /** The issuer that tokens must carry: from the settings or the metadata; `undefined` when neither says. */
   issuer(signal: AbortSignal): Promise<string | undefined>;
   /** The signature algorithms that its metadata names; none without metadata. */
@@ -75,14 +83,13 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
   const hasMetadata = settings.issuer !== undefined || settings.discovery_url !== undefined;
   /** As far as it is known: an issuer that only the metadata names is, once an endpoint of it is in use. */
   let issuerKnown = settings.issuer;
+  let keySource = settings.keys && fixedKeySource(settings.keys);
   const audience = (): string => issuerKnown ?? settings.token_endpoint ?? '';
   const authenticate = clientAuth(settings.client_auth_method, settings, { audience, wallClock });
   const authenticateToIntrospect = clientAuth(settings.introspection_auth_method, settings, {
     audience,
     wallClock,
   });
-  const ownKeys = settings.keys && fixedKeySource(settings.keys);
-
   async function readMetadata(signal: AbortSignal): Promise<Metadata> {
     const found = await published.metadata.get(signal);
     issuerKnown ??= found.issuer;
@@ -115,9 +122,10 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
 
   /** `undefined` where the provider publishes no keys. */
   async function keys(signal: AbortSignal): Promise<KeySource | undefined> {
-    if (ownKeys !== undefined) return ownKeys;
+    if (settings.keys !== undefined) return keySource;
     const url = await find('jwks_uri', signal);
-    return url === undefined ? undefined : published.keys(url);
+    keySource = url === undefined ? undefined : published.keys(url);
+    return keySource;
   }
 
   async function keysOrThrow(signal: AbortSignal): Promise<KeySource> {
@@ -152,6 +160,10 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
 
   return {
     settings,
+    here() {
+      const keys = keySource?.now();
+      return issuerKnown === undefined || keys === undefined ? undefined : { issuer: issuerKnown, keys };
+    },
     find,
     endpoint,
     issuer,

@@ -33,20 +33,32 @@ export interface Subject {
 
 export const echo: Subject = { script: join(here, 'echo.mjs'), args: [], env: {} };
 
-/** The smallest program for one duty, asking the provider at `origin`. */
-export function proto(duty: 'password' | 'userinfo', origin: string): Subject {
-  return { script: join(here, `proto-${duty}.mjs`), args: [origin], env: {} };
+/** The smallest program for one duty; what it is told: the provider's origin, or the file of keys, and the like. */
+export function proto(
+  duty: 'password' | 'password-id-token' | 'userinfo' | 'introspection' | 'jwt',
+  ...args: string[]
+): Subject {
+  return { script: join(here, `proto-${duty}.mjs`), args, env: {} };
 }
 
 export const wrapper = join(root, 'bin/extauth-oauth-prosody');
 
-/** The bridge with a configuration for the provider at `origin`; it logs to a file, at the default level. */
+export const CLIENT = { client_id: 'bench', client_secret: 'c2VjcmV0LW9mLWJlbmNo' } as const;
+
+/** The bridge with these options; it logs to a file, at the default level. */
+export function configured(options: Readonly<Record<string, unknown>>): Subject {
+  const file = temporaryPath('config.json');
+  const config = { ...CLIENT, log: { destination: join(folder, 'bridge.log'), level: 'info' }, ...options };
+  writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
+  return { script: join(root, 'bin/extauth-oauth.js'), args: [], env: { EXTAUTH_OAUTH_CONFIG: file } };
+}
+
+/** The bridge for the provider at `origin`, which is asked for every login: opaque tokens, UserInfo. */
 export function bridge(origin: string, { deadline = '4s' } = {}): Subject {
-  const file = join(folder, `${new URL(origin).port}-${deadline}.json`);
-  const config = {
+  return configured({
     token_endpoint: `${origin}/token`,
     validation_endpoint: `${origin}/userinfo`,
-    client_id: 'bench',
+    validation: 'userinfo',
     resource_owner_password: true,
     // The base does without it, too.
     revoke_after_login: false,
@@ -54,10 +66,7 @@ export function bridge(origin: string, { deadline = '4s' } = {}): Subject {
     deadline,
     credential: 'auto',
     token_prefix: 'token:',
-    log: { destination: join(folder, 'bridge.log'), level: 'info' },
-  };
-  writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
-  return { script: join(root, 'bin/extauth-oauth.js'), args: [], env: { EXTAUTH_OAUTH_CONFIG: file } };
+  });
 }
 
 /** A fresh path in the folder that goes when this process does. */
@@ -87,7 +96,7 @@ export interface Program {
   ask(request: Buffer): number;
   /** The answer, or `undefined` when there is none within `limit` milliseconds. */
   askWithin(request: Buffer, limit: number): Promise<number | undefined>;
-  /** Waits for the answer to the request that was there when the program started. Milliseconds since the start. */
+  /** Waits for the yes to the request that was there when the program started. Milliseconds since the start. */
   firstAnswer(): number;
   memory(): Memory;
   /** Processor time of all its threads so far, microseconds. */
@@ -145,7 +154,7 @@ export function start({ script, args, env }: Subject, first?: Buffer): Program {
       return receiveWithin(limit);
     },
     firstAnswer() {
-      receive();
+      if (receive() !== 1) throw new Error(`${script} answered the first request with no`);
       return performance.now() - startedAt;
     },
     memory: () => memoryOf(child),
@@ -214,14 +223,16 @@ export interface Stub {
   hold(milliseconds: number): Promise<void>;
   /** How long, in the median, it has held an answer since this was asked last, milliseconds. */
   held(): Promise<number>;
+  /** How many requests it has had so far, these questions not counted. */
+  asked(): Promise<number>;
   /** Processor time so far, microseconds. */
   cpu(): number;
   stop(): Promise<void>;
 }
 
-/** Starts a provider of its own; on our CPU when we are pinned to one. */
-export async function startStub({ fault = 'none' } = {}): Promise<Stub> {
-  const child = spawn(process.execPath, [join(here, 'stub.mjs'), fault], {
+/** Starts a provider of its own; on our CPU when we are pinned to one. `issued`: a file with keys and ID tokens. */
+export async function startStub({ fault = 'none', issued = '' } = {}): Promise<Stub> {
+  const child = spawn(process.execPath, [join(here, 'stub.mjs'), fault, issued], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const [port] = await once(child.stdout, 'data');
@@ -232,6 +243,10 @@ export async function startStub({ fault = 'none' } = {}): Promise<Stub> {
       await fetch(`${origin}/latency/${milliseconds}`, { method: 'POST' });
     },
     cpu: () => cpuOf(child),
+    async asked() {
+      const response = await fetch(`${origin}/asked`);
+      return Number(await response.text());
+    },
     async held() {
       const response = await fetch(`${origin}/holds`);
       const holds = (await response.json()) as number[];

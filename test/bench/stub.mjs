@@ -1,12 +1,34 @@
-// A provider that always says the same: a token, and alice. Argument: what is wrong with it (`none`, `hang`, `reset`,
-// `drip`, `flood`). Prints its port. POST /latency/50 makes it hold each answer for 50 ms.
+// A provider that always says the same: a token, and alice. Arguments: what is wrong with it (`none`, `hang`, `reset`,
+// `drip`, `flood`), and perhaps a file with its key set and the ID tokens that it hands out in turn. Prints its port.
+// POST /latency/50 makes it hold each answer for 50 ms.
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 
 const fault = process.argv[2] ?? 'none';
+const { jwks = { keys: [] }, idTokens = [] } = process.argv[3]
+  ? JSON.parse(readFileSync(process.argv[3], 'utf8'))
+  : {};
 let latency = 0;
+let asked = 0;
 
 const TOKEN = JSON.stringify({ access_token: 'dG9rZW4tb2YtYWxpY2U', token_type: 'Bearer', expires_in: 300 });
 const USER = JSON.stringify({ sub: 'a1', preferred_username: 'alice', name: 'Alice' });
+const ACTIVE = JSON.stringify({
+  active: true,
+  client_id: 'bench',
+  username: 'alice',
+  sub: 'a1',
+  scope: 'openid profile email',
+  exp: Math.floor(Date.now() / 1000) + 24 * 3600,
+});
+/** Signed beforehand: a signature costs as much as several logins. */
+const WITH_ID_TOKEN = idTokens.map((id_token) => JSON.stringify({ ...JSON.parse(TOKEN), id_token }));
+const ANSWERS = {
+  '/token': () => (idTokens.length === 0 ? TOKEN : WITH_ID_TOKEN[asked % idTokens.length]),
+  '/userinfo': () => USER,
+  '/introspect': () => ACTIVE,
+  '/jwks': () => JSON.stringify(jwks),
+};
 const FLOOD = 64 * 1024 * 1024;
 const SPACES = Buffer.alloc(64 * 1024, ' ');
 const DRIP_EVERY = 50;
@@ -22,8 +44,11 @@ const server = createServer((request, response) => {
       return answer(response, '{}');
     }
     if (request.url === '/holds') return answer(response, JSON.stringify(holds.splice(0)));
+    if (request.url === '/asked') return answer(response, String(asked));
+    asked++;
     if (fault !== 'none') return FAULTS[fault](response);
-    const text = request.url === '/token' ? TOKEN : USER;
+    const text = ANSWERS[request.url]?.();
+    if (text === undefined) return response.writeHead(404).end();
     if (latency === 0) return answer(response, text);
     const since = performance.now();
     setTimeout(() => {
