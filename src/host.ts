@@ -120,19 +120,17 @@ function createHost(
       // Nothing is loaded yet, so nothing is known.
       if (judge === undefined) return undefined;
       const now = wallClock();
-      const name = remembered.nameOf(credentials);
-      const known = remembered.find(name, now);
+      const known = remembered.find(credentials, now);
       if (known !== undefined) return known;
       const verdict = judge.atOnce(credentials);
-      if (verdict !== undefined) remembered.keep(name, verdict, now);
+      // Nothing is waited for between the signature and here, nor below: keys that change forget this one, too.
+      if (verdict !== undefined) remembered.keep(credentials, verdict, now);
       return verdict;
     },
     async authenticate(credentials, signal) {
       const { judge } = await ready();
       const verdict = await judge.authenticate(credentials, signal);
-      // Nothing is waited for between the signature and here: keys that change forget this one, too.
-      if (verdict.outcome === 'accepted' && verdict.until !== undefined)
-        remembered.keep(remembered.nameOf(credentials), verdict, wallClock());
+      remembered.keep(credentials, verdict, wallClock());
       return verdict;
     },
     async warmUp() {

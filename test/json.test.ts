@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { member, parseJsonObject } from '../src/oauth/json.ts';
 
 describe('JSON from outside', () => {
-  const table: [text: string, kind: 'object' | 'duplicate' | 'other'][] = [
+  const table: (readonly [text: string, kind: 'object' | 'duplicate' | 'other'])[] = [
     ['{}', 'object'],
     ['{"a":1,"b":{"a":2},"c":[{"a":3},{"a":4}]}', 'object'],
     ['{"a":"https://x:8080/:a"}', 'object'],
@@ -12,6 +12,9 @@ describe('JSON from outside', () => {
     ['{"a":1,"a":1}', 'duplicate'],
     ['{"a" : 1 , "a" : 2}', 'duplicate'],
     ['{"a":1,"\\u0061":2}', 'duplicate'],
+    // White space that hides a name from whoever counts quotes with a colon after them.
+    ...[' ', '\t', '\r', '\n', ' \n '].map((space) => [`{"a":1,"a"${space}:2}`, 'duplicate'] as const),
+    ['{"a":1,"a" :2,"b":"\\":"}', 'duplicate'],
     ['{"x":{"a":1,"a":2}}', 'duplicate'],
     ['{"x":[[{"a":1,"a":2}]]}', 'duplicate'],
     ['{"__proto__":1,"__proto__":2}', 'duplicate'],

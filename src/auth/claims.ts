@@ -160,16 +160,14 @@ export function recipient(claims: JsonObject, rules: ClaimRules): Refused | unde
   const clients = rules.accepted_clients ?? (neither ? own : undefined);
   if (audience === undefined && clients === undefined) return undefined;
 
-  if (audienceOf(claims).some((value) => audience?.includes(value as string))) return undefined;
-  // azp (OpenID Connect Core section 2) and client_id (RFC 9068 section 2.2) name who obtained it; both must agree.
-  const obtainers = [member(claims, 'azp'), member(claims, 'client_id')].filter(
-    (value) => value !== undefined,
-  );
-  if (
-    obtainers.length > 0 &&
-    obtainers.every((value) => typeof value === 'string' && clients?.includes(value))
-  )
+  if (audience !== undefined && audienceOf(claims).some((value) => audience.includes(value as string)))
     return undefined;
+  // azp (OpenID Connect Core section 2) and client_id (RFC 9068 section 2.2) name who obtained it; both must agree.
+  const azp = member(claims, 'azp');
+  const clientId = member(claims, 'client_id');
+  const isOurs = (value: unknown): boolean =>
+    value === undefined || clients?.includes(value as string) === true;
+  if ((azp !== undefined || clientId !== undefined) && isOurs(azp) && isOurs(clientId)) return undefined;
   return audience === undefined
     ? refused('client_not_accepted', 'the token was obtained by a client that accepted_clients does not name')
     : refused(

@@ -32,10 +32,10 @@ export function member(object: JsonObject, name: string): unknown {
  * white space before it that could hide one, no name can have been written twice.
  */
 function mayRepeatNames(text: string, value: object): boolean {
-  return SPACED_COLON.test(text) || count(text, '":') !== countMembers(value);
+  return SPACED_COLONS.some((part) => text.includes(part)) || count(text, '":') !== countMembers(value);
 }
 
-const SPACED_COLON = /[ \t\r\n]:/;
+const SPACED_COLONS = [' :', '\t:', '\r:', '\n:'];
 
 function count(text: string, part: string): number {
   let found = 0;
@@ -48,9 +48,10 @@ function countMembers(value: object): number {
   let members = 0;
   const open: object[] = [value];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    const inside: unknown[] = Array.isArray(next) ? next : Object.values(next);
-    if (!Array.isArray(next)) members += inside.length;
-    for (const inner of inside) {
+    const isList = Array.isArray(next);
+    for (const name in next) {
+      if (!isList) members++;
+      const inner: unknown = (next as Record<string, unknown>)[name];
       if (typeof inner === 'object' && inner !== null) open.push(inner);
     }
   }

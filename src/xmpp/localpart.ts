@@ -16,6 +16,7 @@ export interface LocalpartRules {
  * broken an escape sequence, and `root\2Fadmin` or `root＼2fadmin` would be the user `root/admin`.
  */
 export function toLocalpart(providerName: string, rules: LocalpartRules): string | undefined {
+  if (PLAIN.test(providerName)) return providerName;
   const { username_case, jid_escape } = rules;
   const escaped = escapeLocalpart(providerName, jid_escape);
   const prepared = escaped === undefined ? undefined : nodeprep(escaped);
@@ -24,6 +25,9 @@ export function toLocalpart(providerName: string, rules: LocalpartRules): string
   const folded = foldAs(username_case, providerName);
   return folded !== undefined && escapeLocalpart(folded, jid_escape) === prepared ? prepared : undefined;
 }
+
+/** Nothing here to escape or to fold: the localpart by every rule. */
+const PLAIN = /^[a-z0-9_.-]{1,1023}$/;
 
 /** The name to ask the provider for when this localpart logs in. Both dialects read alike. */
 export function toProviderName(localpart: string): string {
