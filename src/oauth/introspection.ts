@@ -94,7 +94,7 @@ function judgeAnswer(body: ReturnType<typeof parseJsonObject>, host: string): In
         ? { claims: body.value }
         : refused(
             'token_inactive',
-            `${host} says that the token is not active: expired, revoked, or not for our client to ask about`,
+            `${host} says that the token is not active: expired, revoked, or not for our client to ask about (Keycloak wants client_id in its aud)`,
           );
     case 'duplicate':
       return refused('malformed_token', `${host} answered with a name that occurs twice`);

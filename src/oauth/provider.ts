@@ -233,11 +233,14 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
     async revoke({ accessToken, refreshToken }) {
       try {
         const url = await endpoint('revocation_endpoint', AbortSignal.timeout(REVOCATION_TIMEOUT));
-        // The refresh token first: with it goes, at most servers, the session and all that came of it.
-        if (refreshToken !== undefined) {
-          await revokeToken(url, refreshToken, 'refresh_token', authenticate, background).catch(() => {});
-        }
-        await revokeToken(url, accessToken, 'access_token', authenticate, background);
+        // The refresh token first: with it go the session and the access token (RFC 7009 section 2.1). Keycloak complains
+        // in its log about an access token whose session has gone.
+        const done =
+          refreshToken !== undefined &&
+          (await revokeToken(url, refreshToken, 'refresh_token', authenticate, background).catch(
+            () => false,
+          ));
+        if (!done) await revokeToken(url, accessToken, 'access_token', authenticate, background);
       } catch {
         // The token expires by itself; the observer has seen the exchange.
       }

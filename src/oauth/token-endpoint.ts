@@ -44,16 +44,17 @@ export async function requestPasswordGrant(
   return judgePasswordGrant(response, new URL(endpoint).hostname);
 }
 
-/** RFC 7009 section 2.1. Whatever the answer is: the login has been decided. */
+/** RFC 7009 section 2.1. Whether the provider says that it is done; the login has been decided, whatever the answer. */
 export async function revokeToken(
   endpoint: string,
   token: string,
   kind: 'refresh_token' | 'access_token',
   authenticateClient: ClientAuth,
   http: HttpClient,
-): Promise<void> {
+): Promise<boolean> {
   const form = new URLSearchParams({ token, token_type_hint: kind });
-  await http.send(formRequest(endpoint, form, authenticateClient));
+  const { status } = await http.send(formRequest(endpoint, form, authenticateClient));
+  return status === 200;
 }
 
 /** Pure. A refusal is a value; everything that is not the user's fault is thrown as a ProviderError. */
