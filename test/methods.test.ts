@@ -256,6 +256,44 @@ describe('validation', () => {
   });
 });
 
+describe('a provider that is down for an hour', () => {
+  it('lets valid JWTs in by the keys it has left, and not one that has expired meanwhile', async () => {
+    let passed = 0;
+    const { origin, endpoints } = scripted;
+    const config = {
+      issuer: origin,
+      client_id: 'xmpp',
+      jwks_uri: endpoints.jwks,
+      http: { timeout: '500ms' },
+    };
+    const { hosts } = loadConfig({ config: writeConfig(config), env: {} });
+    const [settings] = hosts;
+    assert.ok(settings);
+    const clock = (): number => performance.now() + passed;
+    const wallClock = (): number => Date.now() + passed;
+    const directory = createDirectory({ now: clock });
+    const provider = createProvider({ settings: settings.providers[0], directory, wallClock });
+    const judge = createJudge({ settings, providers: [provider], afterwards: () => {}, wallClock });
+    const logIn = async (token: string): Promise<string> => {
+      const credentials = { localpart: alice.name, host: 'chat.example', secret: new Secret(token) };
+      const options = { deadlineAt: clock() + 3000, now: clock, onInternalError: () => assert.fail() };
+      const verdict = await judgeLogin(judge, credentials, options);
+      return verdict.outcome === 'accepted' ? 'accepted' : verdict.reason;
+    };
+    const short = await signer.token(claims({ exp: seconds + 1800 }));
+    const long = await signer.token(claims({ exp: seconds + 7200 }));
+    assert.deepEqual([await logIn(short), await logIn(long)], ['accepted', 'accepted']);
+    scripted.set('jwks', { reset: 'beforeHeaders' });
+    for (let minute = 0; minute < 60; minute += 3) {
+      passed = minute * 60_000;
+      const expected = minute < 31 ? 'accepted' : 'expired';
+      assert.deepEqual([await logIn(short), await logIn(long)], [expected, 'accepted'], `minute ${minute}`);
+    }
+    provider.close();
+    directory.close();
+  });
+});
+
 describe('a password', () => {
   const grant = (more: Json): Behaviour => ({
     body: { access_token: alice.token, token_type: 'Bearer', ...more },

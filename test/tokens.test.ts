@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Bridge, startBridge, temporaryFolder } from './support/bridge.ts';
 import { type ClientName, certificateSubject, startProvider, type TestProvider } from './support/provider.ts';
-import { selfSigned } from './support/scripted-provider.ts';
+import { alice, selfSigned, startScripted } from './support/scripted-provider.ts';
 import { createSigner } from './support/signer.ts';
 
 const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'];
@@ -322,6 +322,35 @@ describe('a real provider whose tokens are opaque', () => {
       assert.equal(await ask('otto', 'otto-123456654322'), 'not_authorized');
       assert.equal(await ask('bob', 'bob-password'), 'password off', 'who has none, types none');
     });
+  });
+});
+
+describe('a revocation endpoint that never answers', () => {
+  it('holds up no login, neither the one whose token it is nor the next ones', async () => {
+    const scripted = await startScripted();
+    scripted.set('revocation', { stall: true });
+    const { token, userinfo, revocation } = scripted.endpoints;
+    const bridge = startBridge({
+      config: {
+        token_endpoint: token,
+        validation_endpoint: userinfo,
+        revocation_endpoint: revocation,
+        client_id: 'xmpp',
+        deadline: '2s',
+      },
+    });
+    try {
+      const started = performance.now();
+      for (let login = 0; login < 30; login++) {
+        assert.equal(await bridge.ask(`auth:${alice.name}:${HOST}:${alice.password}`), 1);
+      }
+      assert.ok(performance.now() - started < 2500, 'thirty logins');
+      assert.ok(scripted.seen.some(({ endpoint }) => endpoint === 'revocation'));
+      assert.deepEqual(await bridge.stop(1000), { code: 0, signal: null });
+    } finally {
+      await bridge.stop();
+      await scripted.stop();
+    }
   });
 });
 
