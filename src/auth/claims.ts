@@ -5,8 +5,9 @@ import { type JsonObject, member } from '../oauth/json.ts';
 import type { Jwt } from '../oauth/jwt.ts';
 import { audienceOf } from '../oauth/signed-answer.ts';
 import { type Refused, refused } from '../verdict.ts';
+import { introspectedLifetime, type LifetimeRules, lifetime } from './lifetime.ts';
 
-export interface ClaimRules {
+export interface ClaimRules extends LifetimeRules {
   /** `undefined`: the provider's issuer is not known, nothing to compare with. */
   readonly issuer: string | undefined;
   /** Names of the signature algorithms that are accepted. */
@@ -15,9 +16,6 @@ export interface ClaimRules {
   readonly audience?: readonly string[] | undefined;
   readonly accepted_clients?: readonly string[] | undefined;
   readonly token_typ: 'lax' | 'at+jwt';
-  /** Milliseconds. */
-  readonly clock_skew: number;
-  readonly max_token_age?: number | undefined;
 }
 
 /** The first of the checks that fails decides. `now` in milliseconds of the wall clock. */
@@ -70,14 +68,6 @@ export const judgeIdToken = judge<Jwt>([
   ({ claims }) => ownClient(claims),
 ]);
 
-/** When the token stops being good, in milliseconds of the wall clock: never later than the checks above would say. */
-export function goodUntil({ claims }: Jwt, { clock_skew, max_token_age }: ClaimRules): number {
-  const exp = Number(member(claims, 'exp'));
-  const iat = Number(member(claims, 'iat'));
-  const age = max_token_age === undefined ? Number.POSITIVE_INFINITY : iat * 1000 + max_token_age;
-  return Math.min(exp * 1000, age) + clock_skew;
-}
-
 function algorithm({ header }: Jwt, { algorithms }: ClaimRules): Refused | undefined {
   const alg = member(header, 'alg');
   if (typeof alg === 'string' && algorithms.includes(alg)) return undefined;
@@ -106,50 +96,6 @@ function issuer(claims: JsonObject, rules: ClaimRules): Refused | undefined {
   return member(claims, 'iss') === rules.issuer
     ? undefined
     : refused('iss_mismatch', `the token is not of issuer ${rules.issuer}`);
-}
-
-function lifetime(claims: JsonObject, rules: ClaimRules, now: number): Refused | undefined {
-  if (!isNumericDate(member(claims, 'exp'))) return refused('malformed_token', 'the token has no exp');
-  return dates(claims, rules, now);
-}
-
-/** A server that lets tokens live for ever may say 0 (doorkeeper), and `active` has been said already. */
-function introspectedLifetime(claims: JsonObject, rules: ClaimRules, now: number): Refused | undefined {
-  const exp = member(claims, 'exp');
-  const never = exp === null || (typeof exp === 'number' && exp <= 0);
-  return dates(never ? { ...claims, exp: undefined } : claims, rules, now);
-}
-
-function dates(
-  claims: JsonObject,
-  { clock_skew, max_token_age }: ClaimRules,
-  now: number,
-): Refused | undefined {
-  const exp = member(claims, 'exp');
-  if (exp !== undefined && !isNumericDate(exp))
-    return refused('malformed_token', "the token's exp is no date");
-  if (exp !== undefined && now >= exp * 1000 + clock_skew) return refused('expired', 'the token has expired');
-  for (const name of ['nbf', 'iat']) {
-    const value = member(claims, name);
-    if (value === undefined) continue;
-    if (!isNumericDate(value)) return refused('malformed_token', `the token's ${name} is no date`);
-    if (value * 1000 > now + clock_skew)
-      return refused(
-        'not_yet_valid',
-        `the token's ${name} is in the future: do the clocks agree? (clock_skew)`,
-      );
-  }
-  if (max_token_age === undefined) return undefined;
-  const iat = member(claims, 'iat');
-  if (!isNumericDate(iat))
-    return refused('malformed_token', 'the token has no iat, and max_token_age is set');
-  return now >= iat * 1000 + max_token_age + clock_skew
-    ? refused('expired', 'the token is older than max_token_age')
-    : undefined;
-}
-
-function isNumericDate(value: unknown): value is number {
-  return typeof value === 'number' && Number.isFinite(value) && value >= 0;
 }
 
 /** For whom it was made, or who obtained it: one of the two must be one of ours, or any website's token would do. */

@@ -54,11 +54,18 @@ function usesSignatures({ settings }: Provider): boolean {
   return settings.validation === 'auto' || settings.validation.startsWith('jwt');
 }
 
+/** (Node 20 may collect a signal made by AbortSignal.any before its time has come.) */
 async function haveKeys(provider: Provider, signal: AbortSignal): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<boolean>((resolve) => {
+    timer = setTimeout(resolve, WAIT_FOR_KEYS, false);
+  });
   try {
-    return await provider.hasKeys(AbortSignal.any([signal, AbortSignal.timeout(WAIT_FOR_KEYS)]));
+    return await Promise.race([provider.hasKeys(signal), patience]);
   } catch {
     return false;
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -7,7 +7,6 @@ import type { Provider } from '../oauth/provider.ts';
 import { type Method, type Refused, refused, type Verdict } from '../verdict.ts';
 import {
   type ClaimRules,
-  goodUntil,
   judgeClaims,
   judgeHeader,
   judgeIntrospected,
@@ -15,6 +14,7 @@ import {
   recipient,
 } from './claims.ts';
 import { judgeIdentity, namesUser } from './identity.ts';
+import { goodUntil } from './lifetime.ts';
 import { type Asked, accepted, by, type Login, rulesFor, rulesHere } from './login.ts';
 import { judgeRules } from './rules.ts';
 
@@ -58,7 +58,7 @@ function judgeSigned(jwt: Jwt, rules: ClaimRules, asked: Asked, provider: Provid
     settings.validation === 'jwt' || (settings.validation === 'auto' && namesUser(jwt.claims, settings));
   if (!suffices) return undefined;
   const judged = judgeVouched({ claims: jwt.claims, method: 'jwt' }, asked, provider);
-  return judged.outcome === 'accepted' ? { ...judged, until: goodUntil(jwt, rules) } : judged;
+  return judged.outcome === 'accepted' ? { ...judged, until: goodUntil(jwt.claims, rules) } : judged;
 }
 
 /** The verdict on any token, whoever has to be asked. */

@@ -1,6 +1,7 @@
 // From `unknown` to settings: aliases, inheritance, types, contradictions. Pure: no files, no environment.
 import leven from 'leven';
 import * as v from 'valibot';
+import { FOR_PASSWORDS, inherit, isRecord, type Raw } from './inherit.ts';
 import { type Problem, pathOf } from './problems.ts';
 import { amongProviders, cautions, contradictions } from './rules.ts';
 import {
@@ -34,8 +35,6 @@ export interface Parsed {
   readonly problems: readonly Problem[];
   readonly warnings: readonly Problem[];
 }
-
-type Raw = Record<string, unknown>;
 
 const ALIAS = 'oauth_external_';
 
@@ -142,43 +141,6 @@ export function parseConfig(raw: unknown): Parsed {
   }
 }
 
-/** What is said of passwords, as it is for a provider that gets none. */
-const FOR_PASSWORDS: Raw = { resource_owner_password: false, password_otp_digits: 0, credential: 'auto' };
-
-/** What is said of one provider and must not be used for another. */
-const OF_THE_PROVIDER = [
-  'issuer',
-  'discovery_url',
-  'validation_endpoint',
-  'token_endpoint',
-  'introspection_endpoint',
-  'revocation_endpoint',
-  'jwks_uri',
-  // Whoever holds the keys says who everybody is.
-  'jwks_file',
-  'trusted_endpoint_hosts',
-];
-const SECRETS = ['client_secret', 'client_secret_file', 'client_key_file', 'client_key_id'];
-
-/**
- * Host options replace the defaults key by key; `http` does so inside, too. But a host that names a provider of its own
- * inherits no endpoint of the other one, and one that names a provider or a client of its own inherits no secret: it
- * would be sent to strangers.
- */
-function inherit(defaults: Raw, override: Raw): Raw {
-  const inherited: Raw = { ...defaults };
-  const says = (...names: string[]): boolean => names.some((name) => override[name] !== undefined);
-  if (says('issuer', 'discovery_url', 'providers'))
-    for (const name of OF_THE_PROVIDER) delete inherited[name];
-  if (says('issuer', 'discovery_url')) delete inherited.providers;
-  if (says(...OF_THE_PROVIDER, 'providers', 'client_id', ...SECRETS))
-    for (const name of SECRETS) delete inherited[name];
-  const merged = { ...inherited, ...override };
-  if (isRecord(defaults.http) && isRecord(override.http))
-    merged.http = { ...defaults.http, ...override.http };
-  return merged;
-}
-
 function withoutAliases(raw: Raw, path: readonly string[], problems: Problem[]): Raw {
   // No prototype: a key named __proto__ is an unknown option like any other.
   const plain: Raw = Object.create(null);
@@ -252,8 +214,4 @@ function unknownOption(key: string, known: readonly string[]): string {
     .filter(({ name, distance }) => distance <= Math.max(2, name.length / 3))
     .sort((a, b) => a.distance - b.distance)[0];
   return near === undefined ? 'unknown option' : `unknown option; did you mean ${near.name}?`;
-}
-
-export function isRecord(value: unknown): value is Raw {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
 }

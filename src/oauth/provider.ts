@@ -7,7 +7,7 @@ import type { Directory } from './directory.ts';
 import { ProviderError } from './errors.ts';
 import { createHttpClient, type Exchange } from './http.ts';
 import { type Introspection, requestIntrospection } from './introspection.ts';
-import { type JsonObject, member } from './json.ts';
+import type { JsonObject } from './json.ts';
 import type { Jwt } from './jwt.ts';
 import {
   fixedKeySource,
@@ -17,7 +17,7 @@ import {
   verifySignature,
 } from './key-set.ts';
 import type { EndpointName, Metadata } from './metadata.ts';
-import { audienceOf, openSignedAnswer } from './signed-answer.ts';
+import { openIntrospection, openUserinfo, type Sealing } from './signed-answer.ts';
 import { type Granted, requestPasswordGrant, revokeToken } from './token-endpoint.ts';
 import { requestUserinfo, type Userinfo } from './userinfo.ts';
 
@@ -90,6 +90,7 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
     audience,
     wallClock,
   });
+
   async function readMetadata(signal: AbortSignal): Promise<Metadata> {
     const found = await published.metadata.get(signal);
     issuerKnown ??= found.issuer;
@@ -139,23 +140,12 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
     return source;
   }
 
-  /** Reads an answer that the provider has signed for our client. */
-  async function unseal(
-    text: string,
-    { host, types, mayOmit }: { host: string; types: readonly unknown[]; mayOmit: boolean },
-    signal: AbortSignal,
-  ): Promise<JsonObject> {
+  /** What it takes to read an answer that the provider has signed. */
+  async function sealing(host: string, signal: AbortSignal): Promise<Sealing> {
     const expected = await issuer(signal);
     if (expected === undefined)
       throw new ProviderError('not_configured', `${host} signs its answers: set issuer`);
-    const sealing = {
-      keys: await keysOrThrow(signal),
-      issuer: expected,
-      host,
-      types,
-      mayOmitIssuer: mayOmit,
-    };
-    return openSignedAnswer(text, sealing, signal);
+    return { keys: await keysOrThrow(signal), issuer: expected, host };
   }
 
   return {
@@ -185,30 +175,15 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
       const url = await endpoint('validation_endpoint', signal);
       if (!isB64Token(token))
         return refused('malformed_token', 'the token has characters that no bearer token has');
-      const { hostname: host } = new URL(url);
-      const open = (text: string): Promise<JsonObject> =>
-        unseal(text, { host, types: [undefined, 'jwt', 'userinfo+jwt'], mayOmit: true }, signal);
+      const open = async (text: string): Promise<JsonObject> =>
+        openUserinfo(text, await sealing(new URL(url).hostname, signal), signal);
       return requestUserinfo(url, token, http, open, signal);
     },
 
     async introspect(token, signal) {
       const url = await endpoint('introspection_endpoint', signal);
-      const { hostname: host } = new URL(url);
-      const open = async (text: string): Promise<JsonObject> => {
-        const sealed = await unseal(
-          text,
-          { host, types: ['token-introspection+jwt'], mayOmit: false },
-          signal,
-        );
-        const inner = member(sealed, 'token_introspection');
-        // RFC 9701 section 5: made out to whoever asked.
-        if (!audienceOf(sealed).includes(settings.client_id) || typeof inner !== 'object' || inner === null)
-          throw new ProviderError(
-            'provider_error',
-            `${host} signed its answer for somebody else, or said nothing in it`,
-          );
-        return inner as JsonObject;
-      };
+      const open = async (text: string): Promise<JsonObject> =>
+        openIntrospection(text, await sealing(new URL(url).hostname, signal), settings.client_id, signal);
       const request = { endpoint: url, token, signed: settings.introspection_signed };
       return requestIntrospection(request, authenticateToIntrospect, http, open, signal);
     },

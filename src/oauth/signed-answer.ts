@@ -10,16 +10,45 @@ export interface Sealing {
   readonly keys: KeySource;
   readonly issuer: string;
   readonly host: string;
+}
+
+/** What UserInfo says, signed: whom it is for, too, which the caller looks at. Throws a ProviderError for any other. */
+export function openUserinfo(text: string, sealing: Sealing, signal: AbortSignal): Promise<JsonObject> {
+  return open(text, sealing, { types: [undefined, 'jwt', 'userinfo+jwt'], mayOmitIssuer: true }, signal);
+}
+
+/** What introspection says, signed for `clientId`. Throws a ProviderError for any other. */
+export async function openIntrospection(
+  text: string,
+  sealing: Sealing,
+  clientId: string | undefined,
+  signal: AbortSignal,
+): Promise<JsonObject> {
+  const kind = { types: ['token-introspection+jwt'], mayOmitIssuer: false };
+  const claims = await open(text, sealing, kind, signal);
+  const inner = member(claims, 'token_introspection');
+  // RFC 9701 section 5: made out to whoever asked.
+  if (!audienceOf(claims).includes(clientId) || typeof inner !== 'object' || inner === null) {
+    throw new ProviderError(
+      'provider_error',
+      `${sealing.host} signed its answer for somebody else, or said nothing in it`,
+    );
+  }
+  return inner as JsonObject;
+}
+
+interface Kind {
   /** What `typ` may be, in lower case and without `application/`; `undefined` stands for none. */
   readonly types: readonly unknown[];
   /** A missing `iss` will do. */
   readonly mayOmitIssuer: boolean;
 }
 
-/** The claims of an answer that the provider has signed and that names itself. Throws a ProviderError for any other. */
-export async function openSignedAnswer(
+/** The claims of an answer of this kind that the provider has signed. */
+async function open(
   text: string,
-  { keys, issuer, host, types, mayOmitIssuer }: Sealing,
+  { keys, issuer, host }: Sealing,
+  { types, mayOmitIssuer }: Kind,
   signal: AbortSignal,
 ): Promise<JsonObject> {
   const fail = (what: string): ProviderError =>
