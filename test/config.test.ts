@@ -333,6 +333,26 @@ describe('a configuration', () => {
       /^require\.groups: must be a value or a list of values/,
     ],
     ['a rule with no value', { ...provider, require: { groups: [] } }, /^require\.groups: /],
+    [
+      'signed introspection beside other ways',
+      { ...provider, client_secret: 'x', introspection_signed: true },
+      /^introspection_signed: needs validation: introspection or jwt\+introspection/,
+    ],
+    [
+      'a trusted host with a port',
+      { ...provider, trusted_endpoint_hosts: ['keys.example:443'] },
+      /^trusted_endpoint_hosts: must be host names/,
+    ],
+    [
+      'a secret beside a list of providers',
+      { client_secret: 'x', providers: [{ ...provider, client_secret: 'y' }] },
+      /^client_secret: stands beside providers: put it into the one that it is for/,
+    ],
+    [
+      'an endpoint beside a list of providers of a host',
+      { hosts: { 'a.example': { token_endpoint: 'https://id.example/token', providers: [provider] } } },
+      /^hosts\."a\.example"\.token_endpoint: stands beside providers/,
+    ],
     ['providers that are no list', { providers: provider }, /^providers: must be a list of providers/],
     ['no providers', { providers: [] }, /^providers: must not be empty/],
     ['a provider that is no mapping', { providers: ['x'] }, /^providers\.0: must be a mapping/],
@@ -532,6 +552,35 @@ describe('what is said of one provider', () => {
     assert.deepEqual(
       [c?.token_endpoint, c?.keys, c?.clientSecret, c?.scope, c?.passwords],
       [undefined, undefined, undefined, 'of-c', false],
+    );
+  });
+  it('is no credential for the others, when it has the name of the host', () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'client_secret.chat.example'), 'of-the-host', { mode: 0o400 });
+    const providers = [provider, { issuer: 'https://stranger.example', client_id: 'xmpp' }];
+    const { hosts } = load({ hosts: { 'chat.example': { providers } } }, { CREDENTIALS_DIRECTORY: folder });
+    assert.deepEqual(
+      hosts[0]?.providers.map(({ clientSecret }) => clientSecret?.reveal()),
+      ['of-the-host', undefined],
+    );
+  });
+  it('is no certificate for a host with another', () => {
+    const { cert, key } = selfSigned('xmpp');
+    const http = { cert_file: secretFile(cert), key_file: secretFile(key) };
+    const { hosts } = load({
+      ...provider,
+      http: { ...http, timeout: '2s' },
+      hosts: { 'a.example': null, 'b.example': { issuer: 'https://b.example' } },
+    });
+    const [a, b] = hosts.map(({ providers }) => providers[0]);
+    assert.ok(a?.certificate);
+    assert.deepEqual([b?.certificate, b?.http.cert_file, b?.http.timeout], [undefined, undefined, 2000]);
+  });
+  it('is no secret of the process for another revocation endpoint', () => {
+    const hosts = { 'a.example': null, 'b.example': { revocation_endpoint: 'https://b.example/revoke' } };
+    assert.match(
+      problems({ ...provider, hosts }, { EXTAUTH_OAUTH_CLIENT_SECRET: 'x' })[0] ?? '',
+      /one secret for all/,
     );
   });
   it('is no secret for several of them', () => {

@@ -476,6 +476,7 @@ function introspectionAnswers(): Row[] {
     row('an ID token at glewlwyd', saying({ token_type: 'id_token' }), no('id_token')),
     row('a refresh token at Keycloak', saying({ typ: 'Refresh' }), no('id_token')),
     row('an ID token at Keycloak', saying({ typ: 'ID' }), no('id_token')),
+    row('a refresh token at Ory Hydra', saying({ token_use: 'refresh_token' }), no('id_token')),
     row('a DPoP token', saying({ token_type: 'DPoP' }), no('sender_constrained')),
     row('bound to a certificate', saying({ cnf: { 'x5t#S256': 'x' } }), no('sender_constrained')),
     row("a client's own token", saying({ sub: 'xmpp' }), no('not_a_user')),
@@ -507,7 +508,11 @@ function introspectionAnswers(): Row[] {
     // Strange, and still a success.
     row('active and little else', json(active), {}),
     row('exp 0, at a server whose tokens live for ever', saying({ exp: 0 }), {}),
-    row('exp null', saying({ exp: null }), {}),
+    row(
+      'null for what there is nothing to say about',
+      saying({ exp: null, nbf: null, iss: null, cnf: null }),
+      {},
+    ),
     row('token_type in lower case', saying({ token_type: 'bearer' }), {}),
     row('made for us by another client', saying({ client_id: 'app', aud: ['xmpp', 'more'] }), {}),
     row('labelled text/html', text(JSON.stringify(active), 'text/html'), {}),

@@ -2,6 +2,7 @@
 // for what a real provider will not do.
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createDirectory, createJudge, createProvider } from '../src/auth/index.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { judgeLogin } from '../src/judge.ts';
@@ -244,6 +245,87 @@ describe('validation', () => {
     );
   });
 
+  it('takes name and verification from the same source', async () => {
+    const options = { username_field: 'email', username_mapping: 'split', username_domains: 'x.example' };
+    const mallorys = await jwt({ email: 'mallory@x.example', email_verified: true });
+    for (const validation of ['jwt+userinfo', 'jwt+introspection']) {
+      const said = { sub: alice.sub, email: `${alice.name}@x.example` };
+      scripted.set('userinfo', { body: said });
+      scripted.set('introspection', { body: { active: true, client_id: 'xmpp', ...said } });
+      const result = await logIn(mallorys, { ...options, validation });
+      assert.equal(result.verdict, 'email_not_verified');
+    }
+  });
+
+  it('reads aud in UserInfo as the client that it answers, as Ory Hydra and signed ones say it', async () => {
+    const said = { sub: alice.sub, preferred_username: alice.name };
+    const options = { validation: 'userinfo', accepted_clients: ['app'], audience: 'chat' };
+    for (const [aud, verdict] of [
+      [['app'], 'userinfo'],
+      [['xmpp'], 'userinfo'],
+      ['chat', 'userinfo'],
+      [['evil'], 'aud_mismatch'],
+      [[5], 'aud_mismatch'],
+    ] as const) {
+      scripted.set('userinfo', { body: { ...said, aud } });
+      assert.equal((await logIn(opaque, options)).verdict, verdict);
+    }
+  });
+
+  it('sends nothing anywhere for a JWT of a stranger, whatever its alg', async () => {
+    const long = createSigner('RS384', 'k');
+    for (const validation of ['auto', 'jwt', 'introspection', 'userinfo']) {
+      const result = await logIn(await long.token(claims({ iss: 'https://evil.example' })), { validation });
+      assert.deepEqual([result.verdict, result.asked], ['iss_mismatch', []]);
+    }
+  });
+
+  it('auto waits a second for keys that do not come, and then goes another way', async () => {
+    everybodyAgrees();
+    scripted.set('jwks', { stall: true });
+    const started = performance.now();
+    assert.equal((await logIn(await jwt(), { http: { timeout: '4s' } })).verdict, 'introspection');
+    assert.ok(performance.now() - started < 2000);
+  });
+
+  it('makes the next ones wait no more for what has just been waited for in vain', async () => {
+    scripted.set('jwks', { stall: true });
+    const { origin, endpoints } = scripted;
+    const config = {
+      issuer: origin,
+      client_id: 'xmpp',
+      jwks_uri: endpoints.jwks,
+      validation: 'jwt',
+      http: { timeout: '500ms' },
+    };
+    const [settings] = loadConfig({ config: writeConfig(config), env: {} }).hosts;
+    assert.ok(settings);
+    const now = (): number => performance.now();
+    const directory = createDirectory({ now });
+    const provider = createProvider({ settings: settings.providers[0], directory, wallClock: Date.now });
+    const judge = createJudge({ settings, providers: [provider], afterwards: () => {}, wallClock: Date.now });
+    const timed = async (): Promise<{ reason: string; took: number }> => {
+      const started = now();
+      const credentials = { localpart: alice.name, host: 'chat.example', secret: new Secret(await jwt()) };
+      const options = { deadlineAt: started + 5000, now, onInternalError: () => assert.fail() };
+      const verdict = await judgeLogin(judge, credentials, options);
+      return { reason: verdict.outcome === 'accepted' ? 'accepted' : verdict.reason, took: now() - started };
+    };
+    assert.equal((await timed()).reason, 'provider_timeout');
+    for (let n = 0; n < 50; n++) {
+      const { reason, took } = await timed();
+      assert.equal(reason, 'provider_timeout');
+      assert.ok(took < 100, `${took} ms`);
+    }
+    assert.equal(scripted.seen.filter(({ endpoint }) => endpoint === 'jwks').length, 1);
+    scripted.set('jwks', { body: { keys: [signer.jwk] } });
+    for (const until = now() + 3000; now() < until && (await timed()).reason !== 'accepted'; )
+      await pause(50);
+    assert.equal((await timed()).reason, 'accepted', 'when it is back');
+    provider.close();
+    directory.close();
+  });
+
   it('asks for revocation at once with jwt+introspection, and takes a role away at once', async () => {
     everybodyAgrees();
     const token = await jwt({ groups: ['xmpp'] });
@@ -253,6 +335,44 @@ describe('validation', () => {
     assert.equal((await logIn(token, options)).verdict, 'rule_failed');
     scripted.set('introspection', { body: { active: false } });
     assert.equal((await logIn(token, options)).verdict, 'token_inactive');
+  });
+});
+
+describe('a provider whose metadata changes', () => {
+  it('has its keys where it says now: what the old place says counts no more, on the short way neither', async () => {
+    let passed = 0;
+    const { origin } = scripted;
+    const moved = createSigner('ES256', 'moved');
+    scripted.set('discovery', { body: { issuer: origin, jwks_uri: `${origin}/jwks?old` } });
+    scripted.set('jwks', ({ url }) => ({
+      body: { keys: [url.endsWith('?old') ? signer.jwk : moved.jwk] },
+    }));
+    const config = { issuer: origin, client_id: 'xmpp', validation: 'jwt' };
+    const [settings] = loadConfig({ config: writeConfig(config), env: {} }).hosts;
+    assert.ok(settings);
+    const clock = (): number => performance.now() + passed;
+    let changes = 0;
+    const directory = createDirectory({ now: clock, onKeysChanged: () => changes++ });
+    const provider = createProvider({ settings: settings.providers[0], directory, wallClock: Date.now });
+    const judge = createJudge({ settings, providers: [provider], afterwards: () => {}, wallClock: Date.now });
+    const logIn = async (token: string): Promise<string> => {
+      const credentials = { localpart: alice.name, host: 'chat.example', secret: new Secret(token) };
+      const options = { deadlineAt: clock() + 3000, now: clock, onInternalError: () => assert.fail() };
+      const verdict = await judgeLogin(judge, credentials, options);
+      return verdict.outcome === 'accepted' ? 'accepted' : verdict.reason;
+    };
+    const old = await signer.token(claims());
+    assert.equal(await logIn(old), 'accepted');
+    scripted.set('discovery', { body: { issuer: origin, jwks_uri: `${origin}/jwks?new` } });
+    passed = 3_700_000;
+    await logIn(old);
+    await pause(200);
+    const before = changes;
+    assert.equal(await logIn(await moved.token(claims())), 'accepted');
+    assert.equal(await logIn(old), 'kid_unknown');
+    assert.ok(changes > before, 'what was remembered is forgotten');
+    provider.close();
+    directory.close();
   });
 });
 
@@ -383,6 +503,14 @@ describe('a password', () => {
       'password',
       true,
     ],
+    [
+      'whose ID token has an alg that the metadata would have to name',
+      async () => ({
+        id_token: await createSigner('RS384', 'k').token(claims({ aud: 'xmpp' }), { typ: 'JWT' }),
+      }),
+      'password',
+      true,
+    ],
     ['whose ID token is nonsense', async () => ({ id_token: 'nonsense' }), 'password', true],
     [
       'whose access token is for another client',
@@ -468,6 +596,10 @@ describe('a signed answer', () => {
       'provider_error',
     ],
     ['without an issuer', () => signer.token(answer({ iss: undefined }), { typ }), 'provider_error'],
+    ['of an hour ago', () => signer.token(answer({ iat: seconds - 3600 }), { typ }), 'provider_error'],
+    ['of the future', () => signer.token(answer({ iat: seconds + 3600 }), { typ }), 'provider_error'],
+    ['of no time', () => signer.token(answer({ iat: undefined }), { typ }), 'provider_error'],
+    ['that has expired', () => signer.token(answer({ exp: seconds - 60 }), { typ }), 'provider_error'],
     ['for another client', () => signer.token(answer({ aud: 'evil' }), { typ }), 'provider_error'],
     [
       'that says nothing',

@@ -185,7 +185,8 @@ describe('a real provider whose tokens are opaque', () => {
 
   it('signs its introspection answers, and we take no other where we say so', async () => {
     const token = await provider.token('alice');
-    await withBridge('signed', { introspection_signed: true, accepted_clients: ['xmpp'] }, async (ask) => {
+    const options = { introspection_signed: true, validation: 'introspection', accepted_clients: ['xmpp'] };
+    await withBridge('signed', options, async (ask) => {
       assert.equal(await ask('alice', token), 'introspection off');
       assert.equal(await ask('bob', token), 'user_mismatch');
       assert.equal(await ask('alice', 'garbage'), 'token_inactive');

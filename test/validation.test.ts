@@ -187,6 +187,8 @@ describe('a JWT judged by the keys of its issuer', () => {
     row('obtained by us, where other clients are accepted', 'client_not_accepted', {
       options: { accepted_clients: ['app'] },
     }),
+    row('obtained by our client at Okta', 'accepted', { claims: { azp: undefined, cid: 'xmpp' } }),
+    row('obtained by another client at Okta', 'aud_mismatch', { claims: { azp: undefined, cid: 'evil' } }),
     row('whose azp and client_id differ', 'aud_mismatch', { claims: { client_id: 'evil' } }),
     // 10: typ
     row('with typ JWT', 'accepted', { header: { typ: 'JWT' } }),
@@ -202,6 +204,7 @@ describe('a JWT judged by the keys of its issuer', () => {
     // 11: what it is
     row('with at_hash', 'id_token', { claims: { at_hash: 'x' } }),
     row('with c_hash', 'id_token', { claims: { c_hash: 'x' } }),
+    row('with s_hash', 'id_token', { claims: { s_hash: 'x' } }),
     row('with nonce', 'id_token', { claims: { nonce: 'n' } }),
     row('with nonce, of an older Keycloak', 'accepted', { claims: { nonce: 'n', typ: 'Bearer' } }),
     row('that says it is an ID token', 'id_token', { claims: { typ: 'ID' } }),
@@ -209,11 +212,17 @@ describe('a JWT judged by the keys of its issuer', () => {
     row('that says it is an offline token', 'id_token', { claims: { typ: 'Offline' } }),
     row('that says it is a logout token', 'id_token', { claims: { typ: 'Logout' } }),
     row('to be used as id', 'id_token', { claims: { token_use: 'id' } }),
+    row('to be used as refresh_token, of Ory Hydra', 'id_token', { claims: { token_use: 'refresh_token' } }),
+    row('to be used as access', 'accepted', { claims: { token_use: 'access' } }),
     row('with events', 'id_token', { claims: { events: {} } }),
     row("that is a client's own", 'not_a_user', { claims: { sub: 'xmpp' } }),
     row("that is another client's own", 'not_a_user', {
       claims: { sub: 'app', client_id: 'app', aud: 'xmpp' },
     }),
+    row("that is a client's own at Okta", 'not_a_user', {
+      claims: { sub: 'xmpp', azp: undefined, cid: 'xmpp' },
+    }),
+    row("that is a client's own at Auth0", 'not_a_user', { claims: { gty: 'client-credentials' } }),
     row('of a service account', 'not_a_user', { claims: { preferred_username: 'service-account-xmpp' } }),
     // 12: bound to a key
     row('bound by DPoP', 'sender_constrained', { claims: { cnf: { jkt: 'x' } } }),

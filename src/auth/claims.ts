@@ -98,8 +98,13 @@ function issuer(claims: JsonObject, rules: ClaimRules): Refused | undefined {
     : refused('iss_mismatch', `the token is not of issuer ${rules.issuer}`);
 }
 
+/** The rules for a token that our own client has obtained: whatever is said of those that users bring. */
+export function ownRules(rules: ClaimRules): ClaimRules {
+  return { ...rules, audience: undefined, accepted_clients: undefined };
+}
+
 /** For whom it was made, or who obtained it: one of the two must be one of ours, or any website's token would do. */
-export function recipient(claims: JsonObject, rules: ClaimRules): Refused | undefined {
+function recipient(claims: JsonObject, rules: ClaimRules): Refused | undefined {
   const own = rules.client_id === undefined ? undefined : [rules.client_id];
   const neither = rules.audience === undefined && rules.accepted_clients === undefined;
   const audience = rules.audience ?? (neither ? own : undefined);
@@ -108,12 +113,21 @@ export function recipient(claims: JsonObject, rules: ClaimRules): Refused | unde
 
   if (audience !== undefined && audienceOf(claims).some((value) => audience.includes(value as string)))
     return undefined;
-  // azp (OpenID Connect Core section 2) and client_id (RFC 9068 section 2.2) name who obtained it; both must agree.
-  const azp = member(claims, 'azp');
-  const clientId = member(claims, 'client_id');
-  const isOurs = (value: unknown): boolean =>
-    value === undefined || clients?.includes(value as string) === true;
-  if ((azp !== undefined || clientId !== undefined) && isOurs(azp) && isOurs(clientId)) return undefined;
+  // All that are named must be ours, whoever names them.
+  let named = false;
+  for (const name of OBTAINERS) {
+    const client = member(claims, name);
+    if (client === undefined) continue;
+    named = true;
+    if (clients?.includes(client as string) !== true) return notOurs(audience);
+  }
+  return named ? undefined : notOurs(audience);
+}
+
+/** Who obtained it: OpenID Connect Core section 2, RFC 9068 section 2.2, and what Okta calls it. */
+const OBTAINERS = ['azp', 'client_id', 'cid'];
+
+function notOurs(audience: readonly string[] | undefined): Refused {
   return audience === undefined
     ? refused('client_not_accepted', 'the token was obtained by a client that accepted_clients does not name')
     : refused(
@@ -134,13 +148,16 @@ function headerType({ header }: Jwt, { token_typ }: ClaimRules): Refused | undef
 function idToken(claims: JsonObject): Refused | undefined {
   const has = (name: string): boolean => member(claims, name) !== undefined;
   const typ = member(claims, 'typ');
+  // Amazon Cognito says id, Ory Hydra refresh_token.
+  const use = member(claims, 'token_use');
   // Keycloak says in the payload what a token is, and once copied the nonce into access tokens.
   const kind = typeof typ === 'string' ? typ.toLowerCase() : typ;
   const isIdToken =
     has('at_hash') ||
     has('c_hash') ||
+    has('s_hash') ||
     has('events') ||
-    member(claims, 'token_use') === 'id' ||
+    (typeof use === 'string' && use !== 'access' && use !== 'access_token') ||
     (has('nonce') && kind !== 'bearer') ||
     (kind !== undefined && ['id', 'refresh', 'offline', 'logout'].includes(String(kind)));
   return isIdToken
@@ -151,8 +168,11 @@ function idToken(claims: JsonObject): Refused | undefined {
 /** A token that a client obtained for itself (RFC 6749 section 4.4) is not a person's, whatever the client is called. */
 function ownClient(claims: JsonObject): Refused | undefined {
   const sub = member(claims, 'sub');
-  const clients = [member(claims, 'azp'), member(claims, 'client_id')];
-  const isClient = (sub !== undefined && clients.includes(sub)) || isServiceAccount(claims);
+  const isClient =
+    (sub !== undefined && OBTAINERS.some((name) => member(claims, name) === sub)) ||
+    // Auth0 names such a client alice@clients.
+    member(claims, 'gty') === 'client-credentials' ||
+    isServiceAccount(claims);
   return isClient ? refused('not_a_user', "the token is a client's own, not a user's") : undefined;
 }
 

@@ -22,7 +22,7 @@ export function introspectedLifetime(
   now: number,
 ): Refused | undefined {
   const exp = member(claims, 'exp');
-  const never = exp === null || (typeof exp === 'number' && exp <= 0);
+  const never = typeof exp === 'number' && exp <= 0;
   return dates(never ? { ...claims, exp: undefined } : claims, rules, now);
 }
 

@@ -25,14 +25,9 @@ const LONGER = ['RS384', 'RS512', 'PS384', 'PS512', 'ES384', 'ES512'];
 /** A provider's rules are the same for every token, but for those of an alg that it must have named. */
 const made = new WeakMap<Provider, ClaimRules>();
 
-/** The rules for tokens of `issuer`; `undefined` where it depends on the metadata whether `alg` is one of its algorithms. */
-export function rulesHere(
-  provider: Provider,
-  issuer: string | undefined,
-  alg: unknown,
-): ClaimRules | undefined {
+/** The rules for what the provider says of a token, whose issuer is known or not. */
+export function rulesOf(provider: Provider, issuer: string | undefined): ClaimRules {
   const { settings } = provider;
-  if (settings.algorithms === undefined && LONGER.includes(alg as string)) return undefined;
   let rules = made.get(provider);
   if (rules === undefined || rules.issuer !== issuer) {
     rules = { ...settings, issuer, algorithms: settings.algorithms ?? ALGORITHMS };
@@ -41,14 +36,50 @@ export function rulesHere(
   return rules;
 }
 
-/** The same. Asks for the metadata only where the verdict depends on it. */
-export async function rulesFor(provider: Provider, alg: unknown, signal: AbortSignal): Promise<ClaimRules> {
-  const issuer = await provider.issuer(signal);
-  const rules = rulesHere(provider, issuer, alg);
-  if (rules !== undefined) return rules;
+/** The same for a JWT; `undefined` where it depends on the metadata whether its `alg` is one of the provider's. */
+export function rulesHere(
+  provider: Provider,
+  issuer: string | undefined,
+  alg: unknown,
+): ClaimRules | undefined {
+  const depends = provider.settings.algorithms === undefined && LONGER.includes(alg as string);
+  return depends ? undefined : rulesOf(provider, issuer);
+}
+
+/** The same, with the longer forms that the metadata names: asked for only where the verdict depends on it. */
+export async function rulesAsStated(
+  provider: Provider,
+  issuer: string | undefined,
+  signal: AbortSignal,
+): Promise<ClaimRules> {
   const stated = await provider.algorithms(signal);
   const algorithms = [...ALGORITHMS, ...LONGER.filter((name) => stated.includes(name))];
   return { ...provider.settings, issuer, algorithms };
+}
+
+/** A key set that is not there yet is not waited for longer than this where there is another way. */
+const PATIENCE = 1000;
+
+/** Whether the provider's keys are here, or come soon. Never rejects; `onFailure` is told why they cannot be had. */
+export async function haveKeysSoon(
+  provider: Provider,
+  signal: AbortSignal,
+  onFailure: (error: unknown) => void = () => {},
+): Promise<boolean> {
+  if (provider.here() !== undefined) return true;
+  let timer: NodeJS.Timeout | undefined;
+  // (Node 20 may collect a signal made by AbortSignal.any before its time has come.)
+  const patience = new Promise<boolean>((resolve) => {
+    timer = setTimeout(resolve, PATIENCE, false);
+  });
+  try {
+    return await Promise.race([provider.hasKeys(signal), patience]);
+  } catch (error) {
+    onFailure(error);
+    return false;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 export function by(method: Method, verdict: Refused): Refused {

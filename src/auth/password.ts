@@ -1,19 +1,18 @@
 // A real password: the resource owner password credentials grant (RFC 6749 section 4.3), and who it was that got a token.
 // Where the answer says so under a signature, nobody else is asked.
+
+import { ProviderError } from '../oauth/errors.ts';
 import type { JsonObject } from '../oauth/json.ts';
 import { member } from '../oauth/json.ts';
 import { type Jwt, looksLikeJwt, readJwt } from '../oauth/jwt.ts';
 import type { PasswordLogin, Provider } from '../oauth/provider.ts';
 import type { Granted } from '../oauth/token-endpoint.ts';
 import { type Refused, Secret, type Verdict } from '../verdict.ts';
-import { type ClaimRules, judgeClaims, judgeHeader, judgeIdToken, judgeIssuer } from './claims.ts';
+import { type ClaimRules, judgeClaims, judgeHeader, judgeIdToken, judgeIssuer, ownRules } from './claims.ts';
 import { namesUser, providerUsername } from './identity.ts';
-import { by, type Login, rulesFor } from './login.ts';
+import { by, haveKeysSoon, type Login, rulesAsStated, rulesHere } from './login.ts';
 import { saysEnough, scopesOf } from './rules.ts';
 import { ask, askUserinfo, judgeVouched, type Vouched } from './token.ts';
-
-/** A key set that is not there yet is not waited for longer than this: UserInfo says who it is, too. */
-const WAIT_FOR_KEYS = 1000;
 
 /** `afterwards` takes what may go on after the verdict: revocation. */
 export async function judgePassword(
@@ -25,7 +24,7 @@ export async function judgePassword(
   const { localpart, host, secret } = login.credentials;
   const username = providerUsername(localpart, host, settings);
   // Keys and token are fetched at the same time.
-  const keys = usesSignatures(provider) ? haveKeys(provider, login.signal) : Promise.resolve(false);
+  const keys = usesSignatures(provider) ? haveKeysSoon(provider, login.signal) : Promise.resolve(false);
   const split = splitOneTimeCode(secret, settings.password_otp_digits);
   const granted = await provider.grantPassword({ username, ...split }, login.signal);
   if ('outcome' in granted) return by('password', granted);
@@ -54,21 +53,6 @@ function usesSignatures({ settings }: Provider): boolean {
   return settings.validation === 'auto' || settings.validation.startsWith('jwt');
 }
 
-/** (Node 20 may collect a signal made by AbortSignal.any before its time has come.) */
-async function haveKeys(provider: Provider, signal: AbortSignal): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const patience = new Promise<boolean>((resolve) => {
-    timer = setTimeout(resolve, WAIT_FOR_KEYS, false);
-  });
-  try {
-    return await Promise.race([provider.hasKeys(signal), patience]);
-  } catch {
-    return false;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 /** The claims of the ID token or else of the access token, if the provider has signed them and they say all we ask. */
 async function bySignature(granted: Granted, login: Login, provider: Provider): Promise<Vouched | undefined> {
   for (const [name, text, judge] of [
@@ -77,30 +61,44 @@ async function bySignature(granted: Granted, login: Login, provider: Provider): 
   ] as const) {
     const jwt = text !== undefined && looksLikeJwt(text) === 'signed' ? readJwt(text) : undefined;
     if (jwt === undefined) continue;
-    const rules = await rulesFor(provider, member(jwt.header, 'alg'), login.signal);
     const claims = withScope(jwt.claims, granted);
-    if (
-      judge(jwt, rules, login.now) !== undefined ||
-      !namesUser(claims, provider.settings) ||
-      !saysEnough(claims, provider.settings) ||
-      (await provider.checkSignature(jwt, login.signal)) !== undefined
-    )
-      continue;
+    if (!namesUser(claims, provider.settings) || !saysEnough(claims, provider.settings)) continue;
+    if (!(await holds(jwt, judge, login, provider))) continue;
     login.step(name, 'signed by the provider, and names the user');
-    return { claims: jwt.claims, method: 'password' };
+    return { claims: jwt.claims, naming: jwt.claims, method: 'password' };
   }
   return undefined;
 }
 
+/** Whether the provider has signed it and it says what it must. What cannot be found out is no: UserInfo knows, too. */
+async function holds(
+  jwt: Jwt,
+  judge: typeof judgeOwnToken,
+  login: Login,
+  provider: Provider,
+): Promise<boolean> {
+  try {
+    const issuer = await provider.issuer(login.signal);
+    const rules =
+      rulesHere(provider, issuer, member(jwt.header, 'alg')) ??
+      (await rulesAsStated(provider, issuer, login.signal));
+    if (judge(jwt, rules, login.now) !== undefined) return false;
+    return (await provider.checkSignature(jwt, login.signal)) === undefined;
+  } catch (error) {
+    if (error instanceof ProviderError) return false;
+    throw error;
+  }
+}
+
 /** Our own client has obtained it a moment ago, whatever rules there are for tokens that users bring. */
 function judgeOwnToken(jwt: Jwt, rules: ClaimRules, now: number): Refused | undefined {
-  const own = { ...rules, audience: undefined, accepted_clients: undefined };
+  const own = ownRules(rules);
   return judgeHeader(jwt, own, now) ?? judgeIssuer(jwt, own, now) ?? judgeClaims(jwt, own, now);
 }
 
 /** To us the access token is opaque (RFC 9068 section 4), whatever its form: our own client has just obtained it over TLS. */
 async function byAsking(granted: Granted, login: Login, provider: Provider): Promise<Vouched | Refused> {
-  const token = { text: granted.accessToken, jwt: undefined };
+  const token = { text: granted.accessToken, jwt: undefined, isOwn: true };
   const quiet = { ...login, warn: () => {} };
   const { validation } = provider.settings;
   const asksUserinfo =

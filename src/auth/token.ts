@@ -1,9 +1,12 @@
 // An access token: judged by the provider's keys, by introspection, at UserInfo, or by two of them (VALIDATION section 2).
+
+import type { ProviderSettings } from '../config/provider-settings.ts';
 import { ProviderError } from '../oauth/errors.ts';
 import { type JsonObject, member } from '../oauth/json.ts';
 import type { Jwt } from '../oauth/jwt.ts';
 import { checkSignature, type SignatureFault } from '../oauth/key-set.ts';
 import type { Provider } from '../oauth/provider.ts';
+import { audienceOf } from '../oauth/signed-answer.ts';
 import { type Method, type Refused, refused, type Verdict } from '../verdict.ts';
 import {
   type ClaimRules,
@@ -11,21 +14,35 @@ import {
   judgeHeader,
   judgeIntrospected,
   judgeIssuer,
-  recipient,
+  ownRules,
 } from './claims.ts';
 import { judgeIdentity, namesUser } from './identity.ts';
 import { goodUntil } from './lifetime.ts';
-import { type Asked, accepted, by, type Login, rulesFor, rulesHere } from './login.ts';
+import {
+  type Asked,
+  accepted,
+  by,
+  haveKeysSoon,
+  type Login,
+  rulesAsStated,
+  rulesHere,
+  rulesOf,
+} from './login.ts';
 import { judgeRules } from './rules.ts';
 
 export interface Token {
   readonly text: string;
   readonly jwt: Jwt | undefined;
+  /** Our own client has obtained it a moment ago. */
+  readonly isOwn?: boolean;
 }
 
 /** Claims that somebody whom we believe has vouched for. */
 export interface Vouched {
+  /** All of them, the newest first, for the operator's rules. */
   readonly claims: JsonObject;
+  /** Those of the one source that names the user: a name and whether it is verified belong together. */
+  readonly naming: JsonObject;
   readonly method: Method;
 }
 
@@ -57,7 +74,7 @@ function judgeSigned(jwt: Jwt, rules: ClaimRules, asked: Asked, provider: Provid
   const suffices =
     settings.validation === 'jwt' || (settings.validation === 'auto' && namesUser(jwt.claims, settings));
   if (!suffices) return undefined;
-  const judged = judgeVouched({ claims: jwt.claims, method: 'jwt' }, asked, provider);
+  const judged = judgeVouched({ claims: jwt.claims, naming: jwt.claims, method: 'jwt' }, asked, provider);
   return judged.outcome === 'accepted' ? { ...judged, until: goodUntil(jwt.claims, rules) } : judged;
 }
 
@@ -73,14 +90,21 @@ export async function judgeToken(token: Token, login: Login, provider: Provider)
     return judgeVouched(await ask(token, undefined, login, provider), login, provider);
   }
 
-  const rules = await rulesFor(provider, member(jwt.header, 'alg'), signal);
   const local = validation === 'auto' || validation.startsWith('jwt');
-  // Whose token it is comes before the signature: keys are those of one issuer, and strangers' tokens must not make us
-  // look for others.
+  const method = local ? 'jwt' : methodOf(validation);
+  const issuer = await provider.issuer(signal);
+  let rules = rulesHere(provider, issuer, member(jwt.header, 'alg'));
+  if (rules === undefined) {
+    // Strangers' tokens must not make us ask for anything.
+    const stranger = judgeIssuer(jwt, rulesOf(provider, issuer), now);
+    if (stranger !== undefined) return by(method, stranger);
+    rules = await rulesAsStated(provider, issuer, signal);
+  }
+  // Whose token it is comes before the signature: keys are those of one issuer.
   const early = judgeHeader(jwt, rules, now) ?? judgeIssuer(jwt, rules, now);
-  if (early !== undefined) return by(local ? 'jwt' : methodOf(validation), early);
+  if (early !== undefined) return by(method, early);
 
-  if (local && (await hasKeys(provider, validation, signal))) {
+  if (local && (await hasKeys(login, provider))) {
     const fault = await provider.checkSignature(jwt, signal);
     if (fault !== undefined) return by('jwt', explain(fault));
     const verdict = judgeSigned(jwt, rules, login, provider);
@@ -93,15 +117,13 @@ export async function judgeToken(token: Token, login: Login, provider: Provider)
   return judgeVouched(await ask(token, undefined, login, provider), login, provider);
 }
 
-/** Whether there are keys to judge a JWT by. Where there is another way, it is taken when they cannot be had. */
-async function hasKeys(provider: Provider, validation: string, signal: AbortSignal): Promise<boolean> {
-  if (validation !== 'auto') return true;
-  try {
-    return await provider.hasKeys(signal);
-  } catch (error) {
-    if (error instanceof ProviderError && !signal.aborted) return false;
-    throw error;
-  }
+/** Whether there are keys to judge a JWT by. Where there may be another way, they are not waited for long. */
+async function hasKeys({ signal, warn }: Login, provider: Provider): Promise<boolean> {
+  if (provider.settings.validation !== 'auto') return true;
+  return haveKeysSoon(provider, signal, (error) => {
+    // The provider may be down for a moment; what is configured stays so.
+    if (error instanceof ProviderError && error.reason === 'not_configured') warn(error.message);
+  });
 }
 
 function explain(fault: SignatureFault): Refused {
@@ -150,9 +172,9 @@ async function introspect(
   const answer = await provider.introspect(token.text, login.signal);
   if (answer === 'cannot_say') return answer;
   if ('outcome' in answer) return by(method, answer);
-  const rules = await rulesFor(provider, undefined, login.signal);
+  const rules = rulesOf(provider, await provider.issuer(login.signal));
   const verdict =
-    judgeIntrospected(answer.claims, rules, login.now) ??
+    judgeIntrospected(answer.claims, token.isOwn ? ownRules(rules) : rules, login.now) ??
     sameSubject(signedClaims ?? token.jwt?.claims, answer.claims);
   if (verdict !== undefined) return by(method, verdict);
   login.step('introspection', 'the token is active, and for us');
@@ -160,9 +182,9 @@ async function introspect(
   // Some servers say everything about a token but who its user is (doorkeeper); UserInfo is for that.
   const nameless = settings.validation === 'auto' && !namesUser(claims, settings);
   if (!nameless || (await provider.find('validation_endpoint', login.signal)) === undefined)
-    return { claims, method };
+    return { claims, naming: naming(answer.claims, signedClaims, settings), method };
   const named = await askUserinfo(token, claims, login, provider);
-  return 'outcome' in named ? named : { claims: named.claims, method };
+  return 'outcome' in named ? named : { ...named, method };
 }
 
 /** UserInfo alone proves only that this is some token of the provider (RFC 9700 section 2.3). */
@@ -180,7 +202,11 @@ export async function askUserinfo(
   if (verdict !== undefined) return by(method, verdict);
   login.step('UserInfo', 'the provider vouches for the token');
   if (knownClaims === undefined && token.jwt === undefined) login.warn(CONFUSED_DEPUTY);
-  return { claims: { ...knownClaims, ...claims }, method };
+  return {
+    claims: { ...knownClaims, ...claims },
+    naming: naming(claims, knownClaims, provider.settings),
+    method,
+  };
 }
 
 const CONFUSED_DEPUTY =
@@ -195,18 +221,29 @@ function sameSubject(known: JsonObject | undefined, stated: JsonObject): Refused
     : refused('user_mismatch', "the provider answers about another subject than the token's");
 }
 
-/** A signed UserInfo says for whom; others say nothing. */
+/** Whoever names the user says it all: its address from one and that it is verified from another would be neither's word. */
+function naming(answer: JsonObject, other: JsonObject | undefined, settings: ProviderSettings): JsonObject {
+  return other === undefined || namesUser(answer, settings) ? answer : other;
+}
+
+/** A signed UserInfo says for which client it is, Ory Hydra's in any case; others say nothing. */
 function madeForAnother(claims: JsonObject, { settings }: Provider): Refused | undefined {
-  const rules: Pick<ClaimRules, 'client_id' | 'audience' | 'accepted_clients'> = settings;
-  return member(claims, 'aud') === undefined ? undefined : recipient(claims, rules as ClaimRules);
+  const { audience = [], accepted_clients = [], client_id } = settings;
+  const ours = [...audience, ...accepted_clients, client_id];
+  const stated = audienceOf(claims);
+  return stated.length === 0 ||
+    ours.every((each) => each === undefined) ||
+    stated.some((each) => ours.includes(each as string))
+    ? undefined
+    : refused('aud_mismatch', 'UserInfo answers for another client (accepted_clients)');
 }
 
 /** The last two steps of every way: the operator's rules, and whose it is. */
 export function judgeVouched(vouched: Vouched | Refused, asked: Asked, provider: Provider): Verdict {
   if ('outcome' in vouched) return vouched;
-  const { claims, method } = vouched;
+  const { claims, naming, method } = vouched;
   const verdict =
-    judgeRules(claims, provider.settings) ?? judgeIdentity(claims, asked.credentials, provider.settings);
+    judgeRules(claims, provider.settings) ?? judgeIdentity(naming, asked.credentials, provider.settings);
   return verdict === undefined ? accepted(method) : by(method, verdict);
 }
 

@@ -25,6 +25,7 @@ export function completeHost({ pattern, drafts }: Draft, completion: Completion)
     token_prefix,
     user_exists,
     passwords: provider.passwords,
-    providers: [provider, ...others.map((draft) => completeProvider(draft, pattern, completion))],
+    // A credential of the host's name is that of its first provider: the others are strangers to it.
+    providers: [provider, ...others.map((draft) => completeProvider(draft, '', completion))],
   };
 }

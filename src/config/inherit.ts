@@ -26,6 +26,8 @@ const OF_THE_PROVIDER = [
   'jwks_file',
   'trusted_endpoint_hosts',
 ];
+/** What our client shows to one provider is nobody else's to see. */
+const CERTIFICATE = ['cert_file', 'key_file'];
 const SECRETS = ['client_secret', 'client_secret_file', 'client_key_file', 'client_key_id'];
 
 /**
@@ -41,8 +43,15 @@ export function inherit(defaults: Raw, override: Raw): Raw {
   if (says('issuer', 'discovery_url')) delete inherited.providers;
   if (says(...OF_THE_PROVIDER, 'providers', 'client_id', ...SECRETS))
     for (const name of SECRETS) delete inherited[name];
-  const merged = { ...inherited, ...override };
-  if (isRecord(defaults.http) && isRecord(override.http))
-    merged.http = { ...defaults.http, ...override.http };
+  const http = isRecord(inherited.http) ? { ...inherited.http } : inherited.http;
+  if (says('issuer', 'discovery_url') && isRecord(http)) for (const name of CERTIFICATE) delete http[name];
+  const merged: Raw = { ...inherited, ...(http === undefined ? {} : { http }), ...override };
+  if (isRecord(http) && isRecord(override.http)) merged.http = { ...http, ...override.http };
   return merged;
+}
+
+/** The options that stand beside a list of providers, and would be used for none of them. */
+export function unusedBeside(level: Raw): string[] {
+  if (level.providers === undefined) return [];
+  return [...OF_THE_PROVIDER, ...SECRETS].filter((name) => level[name] !== undefined);
 }

@@ -63,8 +63,15 @@ export function loadConfig(surroundings: Surroundings = {}, reader = createReade
   );
   const borrowed = hosts.flatMap(({ providers }) => providers).filter(({ sharedSecret }) => sharedSecret);
   const different = new Set(
-    borrowed.map(({ issuer, discovery_url, token_endpoint, introspection_endpoint, client_id }) =>
-      [issuer, discovery_url, token_endpoint, introspection_endpoint, client_id].join('\n'),
+    borrowed.map((each) =>
+      [
+        each.issuer,
+        each.discovery_url,
+        each.token_endpoint,
+        each.introspection_endpoint,
+        each.revocation_endpoint,
+        each.client_id,
+      ].join('\n'),
     ),
   );
   if (different.size > 1) {

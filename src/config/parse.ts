@@ -1,7 +1,7 @@
 // From `unknown` to settings: aliases, inheritance, types, contradictions. Pure: no files, no environment.
 import leven from 'leven';
 import * as v from 'valibot';
-import { FOR_PASSWORDS, inherit, isRecord, type Raw } from './inherit.ts';
+import { FOR_PASSWORDS, inherit, isRecord, type Raw, unusedBeside } from './inherit.ts';
 import { type Problem, pathOf } from './problems.ts';
 import { amongProviders, cautions, contradictions } from './rules.ts';
 import {
@@ -54,6 +54,7 @@ export function parseConfig(raw: unknown): Parsed {
   }
   const process = v.safeParse(processSchema, own);
   report(process.issues, [], problems);
+  reportUnused(defaults, []);
   reportTypes(defaults, [], problems, { alsoKnown: [...Object.keys(processOptions), 'hosts'] });
 
   const found: Draft[] = [];
@@ -75,6 +76,7 @@ export function parseConfig(raw: unknown): Parsed {
         problems.push({ path: pathOf(...path), message: 'is there twice: capitals make no difference' });
       }
       const override = withoutAliases(value ?? {}, path, problems);
+      reportUnused(override, path);
       reportTypes(override, path, problems, {});
       addDraft(name, inherit(defaults, override), path);
     }
@@ -85,6 +87,15 @@ export function parseConfig(raw: unknown): Parsed {
     problems,
     warnings,
   };
+
+  function reportUnused(level: Raw, path: string[]): void {
+    for (const key of unusedBeside(level)) {
+      problems.push({
+        path: pathOf(...path, key),
+        message: 'stands beside providers: put it into the one that it is for',
+      });
+    }
+  }
 
   function addDraft(pattern: string, merged: Raw, path: string[]): void {
     const { providers, ...common } = merged;

@@ -100,6 +100,11 @@ function howTokensAreJudged(options: HostOptions, named: boolean, say: Say): voi
   }
   if (options.introspection_signed && !named) {
     say('introspection_signed', 'needs an issuer: the answer must be its own');
+  } else if (options.introspection_signed && !validation.endsWith('introspection')) {
+    say(
+      'introspection_signed',
+      'needs validation: introspection or jwt+introspection; auto may ask UserInfo, too',
+    );
   }
 }
 

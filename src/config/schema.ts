@@ -8,6 +8,7 @@ import {
   count,
   duration,
   flag,
+  hostNames,
   text,
   texts,
   url,
@@ -48,7 +49,7 @@ export const hostOptions = {
   revocation_endpoint: v.optional(url),
   jwks_uri: v.optional(url),
   jwks_file: v.optional(absolutePath),
-  trusted_endpoint_hosts: v.optional(texts),
+  trusted_endpoint_hosts: v.optional(hostNames),
   // our client there
   client_id: v.optional(text),
   client_secret: v.optional(text),

@@ -26,6 +26,16 @@ export const texts = v.pipe(
   v.transform((value): readonly string[] => (typeof value === 'string' ? [value] : value)),
 );
 
+/** Names of hosts, without scheme, port or path. */
+export const hostNames = v.pipe(
+  texts,
+  v.check(
+    (names) => names.every((name) => /^[^/:@\s]+$|^\[[\da-fA-F:.]+\]$/.test(name)),
+    'must be host names: no https://, no port',
+  ),
+  v.transform((names): readonly string[] => names.map((name) => name.toLowerCase())),
+);
+
 export const url = v.pipe(
   text,
   v.check((value) => {

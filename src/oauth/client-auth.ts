@@ -11,19 +11,16 @@ export interface ClientCredentials {
 }
 
 /** Adds the client's credentials to a form body or to the headers, never to both: two methods at once are an error. */
-export type ClientAuth = (form: URLSearchParams, headers: Record<string, string>) => void;
+export type Authorize = (form: URLSearchParams, headers: Record<string, string>) => void;
 
-export interface ClientAuthOptions {
-  /** The provider's own name for itself, which an assertion is made out to; asked when it is needed. */
-  readonly audience: () => string;
-  /** Milliseconds of the wall clock. */
-  readonly wallClock: () => number;
-}
+/** The same; `audience` is whom an assertion is made out to: the provider's own name for itself, or the endpoint's URL. */
+export type ClientAuth = (form: URLSearchParams, headers: Record<string, string>, audience: string) => void;
 
+/** `wallClock` in milliseconds. */
 export function clientAuth(
   method: ClientAuthMethod,
   { client_id, clientSecret, clientKey }: ClientCredentials,
-  { audience, wallClock }: ClientAuthOptions,
+  wallClock: () => number,
 ): ClientAuth {
   if (client_id === undefined) return () => {};
   switch (method) {
@@ -42,11 +39,11 @@ export function clientAuth(
     case 'basic_raw':
       return basic(client_id, clientSecret?.reveal() ?? '');
     case 'private_key_jwt':
-      return (form) => {
+      return (form, _headers, audience) => {
         form.set('client_id', client_id);
         if (clientKey === undefined) return;
         form.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer');
-        const claims = { clientId: client_id, audience: audience(), now: wallClock() };
+        const claims = { clientId: client_id, audience, now: wallClock() };
         form.set('client_assertion', signAssertion(clientKey, claims));
       };
   }

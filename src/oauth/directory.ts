@@ -3,13 +3,14 @@
 import type { ProviderSettings } from '../config/provider-settings.ts';
 import { createHttpClient, type Exchange, type HttpClient } from './http.ts';
 import { fetchKeySet } from './jwks.ts';
-import { createKeySource, type KeySource, REFRESH_AFTER } from './key-set.ts';
-import { createMetadataSource, type MetadataSource } from './metadata.ts';
+import { createKeySource, fixedKeySource, type KeySource, REFRESH_AFTER } from './key-set.ts';
+import { createMetadataSource, type Metadata, type MetadataSource } from './metadata.ts';
 
 export interface Published {
-  readonly metadata: MetadataSource;
-  /** The keys at `url`. */
-  keys(url: string): KeySource;
+  /** `undefined` where the settings name nothing that has metadata. */
+  readonly metadata: MetadataSource | undefined;
+  /** The keys as far as it is known where they are: from a file, at `jwks_uri`, or where the metadata says. Never waits. */
+  keys(): KeySource | undefined;
 }
 
 export interface Directory {
@@ -27,40 +28,81 @@ export interface DirectoryOptions {
 
 export function createDirectory({ observe, now, onKeysChanged = () => {} }: DirectoryOptions): Directory {
   const published = new Map<string, Published>();
-  const sources = new Map<string, KeySource>();
   const clients: HttpClient[] = [];
   let refreshing: NodeJS.Timeout | undefined;
 
-  function publish(settings: ProviderSettings, way: string): Published {
-    const http = createHttpClient(settings.http, settings, { observe });
-    clients.push(http);
+  function publish(settings: ProviderSettings): Published {
+    if (settings.keys !== undefined) {
+      const fixed = fixedKeySource(settings.keys);
+      return { metadata: metadataOf(settings), keys: () => fixed };
+    }
+    const http = connect(settings);
+    const metadata = metadataOf(settings, http);
+    let place: string | undefined;
+    let source: KeySource | undefined;
+    let read: Metadata | undefined;
+
+    function sourceAt(url: string | undefined): KeySource | undefined {
+      if (url === place) return source;
+      // What the old place said counts no more: it may be somebody else's by now.
+      if (place !== undefined) onKeysChanged();
+      place = url;
+      source =
+        url === undefined
+          ? undefined
+          : createKeySource({ load: () => fetchKeySet(url, http), now, onChange: onKeysChanged });
+      return source;
+    }
+
     return {
-      metadata: createMetadataSource(settings, http, now),
-      keys(url) {
-        const place = `${url} ${way}`;
-        const known = sources.get(place);
-        if (known !== undefined) return known;
-        const source = createKeySource({ load: () => fetchKeySet(url, http), now, onChange: onKeysChanged });
-        sources.set(place, source);
-        // Also while nobody logs in: a key that was taken back must not be found still here in the morning.
-        refreshing ??= setInterval(refresh, REFRESH_AFTER);
-        refreshing.unref();
+      metadata,
+      keys() {
+        if (settings.jwks_uri !== undefined) return sourceAt(settings.jwks_uri);
+        const newest = metadata?.now();
+        if (newest !== undefined && newest !== read) {
+          const url = newest.endpoint('jwks_uri');
+          read = newest;
+          return sourceAt(url);
+        }
         return source;
       },
     };
   }
 
+  function connect(settings: ProviderSettings): HttpClient {
+    const http = createHttpClient(settings.http, settings, { observe });
+    clients.push(http);
+    return http;
+  }
+
+  function metadataOf(settings: ProviderSettings, http = connect(settings)): MetadataSource | undefined {
+    const named = settings.issuer ?? settings.discovery_url;
+    return named === undefined ? undefined : createMetadataSource(settings, http, now);
+  }
+
+  /** Also while nobody logs in: a key that was taken back must not be found still here in the morning. */
   function refresh(): void {
-    for (const source of sources.values()) source.refresh();
+    for (const { keys } of published.values()) {
+      try {
+        keys()?.refresh();
+      } catch {
+        // The metadata names an address that is not trusted; who logs in will see it.
+      }
+    }
   }
 
   return {
     of(settings) {
-      const { issuer, discovery_url, trusted_endpoint_hosts, http, authorities } = settings;
+      const { issuer, discovery_url, jwks_uri, keys, trusted_endpoint_hosts, http, authorities } = settings;
       // The way there is part of it: what another certificate authority vouches for is another answer.
-      const way = JSON.stringify([issuer, discovery_url, trusted_endpoint_hosts, http, authorities]);
-      const found = published.get(way) ?? publish(settings, way);
+      const way = JSON.stringify([
+        ...[issuer, discovery_url, jwks_uri, keys?.text],
+        ...[trusted_endpoint_hosts, http, authorities],
+      ]);
+      const found = published.get(way) ?? publish(settings);
       published.set(way, found);
+      refreshing ??= setInterval(refresh, REFRESH_AFTER);
+      refreshing.unref();
       return found;
     },
     close() {

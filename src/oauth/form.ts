@@ -1,12 +1,12 @@
 // A request to one of the endpoints that our client proves itself to: the token endpoint, introspection, revocation.
-import type { ClientAuth } from './client-auth.ts';
+import type { Authorize } from './client-auth.ts';
 import type { HttpRequest } from './http.ts';
 
 /** `accept`: JSON unless said otherwise; left out, some servers answer with a page for people. */
 export function formRequest(
   url: string,
   form: URLSearchParams,
-  authenticateClient: ClientAuth,
+  authenticateClient: Authorize,
   accept = 'application/json',
 ): HttpRequest {
   const headers: Record<string, string> = { accept, 'content-type': 'application/x-www-form-urlencoded' };

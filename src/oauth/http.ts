@@ -85,6 +85,7 @@ export function createHttpClient(
     ...(certificate === undefined ? {} : { cert: certificate.chain, key: certificate.key.reveal() }),
   };
   const pools = new Map<string, Dispatcher | Promise<Dispatcher>>();
+  let closed = false;
 
   function poolFor(origin: string): Dispatcher | Promise<Dispatcher> {
     let pool = pools.get(origin);
@@ -167,11 +168,12 @@ export function createHttpClient(
           return await once(request, signal);
         } catch (error) {
           const again = request.method === 'GET' && attempt < settings.retries && isConnectionTrouble(error);
-          if (!again || signal?.aborted) throw error;
+          if (!again || closed || signal?.aborted) throw error;
         }
       }
     },
     close() {
+      closed = true;
       for (const pool of pools.values()) {
         void Promise.resolve(pool).then((dispatcher) => dispatcher.destroy());
       }

@@ -1,6 +1,6 @@
 // Token introspection (RFC 7662): the provider says whether a token is good, whose it is and for whom it was made.
 import { type Refused, refused } from '../verdict.ts';
-import type { ClientAuth } from './client-auth.ts';
+import type { Authorize } from './client-auth.ts';
 import { ProviderError } from './errors.ts';
 import { formRequest } from './form.ts';
 import type { HttpClient, HttpResponse } from './http.ts';
@@ -27,7 +27,7 @@ const SIGNED = 'application/token-introspection+jwt';
 /** `unseal` reads a signed answer: its `token_introspection`, or a ProviderError thrown. */
 export async function requestIntrospection(
   { endpoint, token, signed }: IntrospectionRequest,
-  authenticateClient: ClientAuth,
+  authenticateClient: Authorize,
   http: HttpClient,
   unseal: (jwt: string) => Promise<JsonObject>,
   signal: AbortSignal,
@@ -91,7 +91,7 @@ function judgeAnswer(body: ReturnType<typeof parseJsonObject>, host: string): In
     case 'object':
       // The one boolean that counts, before anything else is read (RFC 7662 section 2.2).
       return member(body.value, 'active') === true
-        ? { claims: body.value }
+        ? { claims: withoutNulls(body.value) }
         : refused(
             'token_inactive',
             `${host} says that the token is not active: expired, revoked, or not for our client to ask about (Keycloak wants client_id in its aud)`,
@@ -104,4 +104,9 @@ function judgeAnswer(body: ReturnType<typeof parseJsonObject>, host: string): In
         `the introspection endpoint on ${host} did not answer with a JSON object: is introspection_endpoint right?`,
       );
   }
+}
+
+/** Some servers write null for what they have nothing to say about. */
+function withoutNulls(claims: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(claims).filter(([, value]) => value !== null));
 }

@@ -102,15 +102,18 @@ let crypto: typeof import('node:crypto') | undefined;
 /** `key` must be one that `keyFor(alg)` gave. Never throws. */
 export function isSignedBy(key: KeyObject, alg: string, { signed, signature }: Jwt): boolean {
   const algorithm = ALGORITHMS[alg];
-  if (algorithm === undefined || signed.length + signature.length > scratch.length) return false;
+  if (algorithm === undefined) return false;
   crypto ??= process.getBuiltinModule('node:crypto');
-  const middle = scratch.write(signed, 0, 'latin1');
-  const end = middle + scratch.write(signature, middle, 'base64url');
+  // A signed answer may be longer than any token.
+  const length = signed.length + signature.length;
+  const bytes = length > scratch.length ? Buffer.alloc(length) : scratch;
+  const middle = bytes.write(signed, 0, 'latin1');
+  const end = middle + bytes.write(signature, middle, 'base64url');
   const { RSA_PKCS1_PSS_PADDING: padding, RSA_PSS_SALTLEN_DIGEST: saltLength } = crypto.constants;
   // RFC 7518 section 3.5: the salt is as long as the hash. Section 3.4: r and s one after the other, not DER.
   const how = algorithm.pss ? { key, padding, saltLength } : { key, dsaEncoding: 'ieee-p1363' as const };
   try {
-    return crypto.verify(algorithm.hash, scratch.subarray(0, middle), how, scratch.subarray(middle, end));
+    return crypto.verify(algorithm.hash, bytes.subarray(0, middle), how, bytes.subarray(middle, end));
   } catch {
     return false;
   }

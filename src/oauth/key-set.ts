@@ -4,7 +4,7 @@
 import { member } from './json.ts';
 import { isSignedBy, type Jwk } from './jwk.ts';
 import type { Jwt } from './jwt.ts';
-import { untilAborted } from './shared.ts';
+import { createFailures, untilAborted } from './shared.ts';
 
 export interface KeySet {
   /** Of what the keys were read from; two sets with the same text have the same keys. */
@@ -49,11 +49,19 @@ export function createKeySource({ load, now, onChange = () => {} }: KeySourceOpt
   let newest = 0;
   let pending: Promise<KeySet> | undefined;
   let forStrangers: Promise<KeySet> | undefined;
+  const failures = createFailures(now);
 
   async function fetchNow(): Promise<KeySet> {
     const turn = ++started;
     const askedAt = now();
-    const loaded = await load();
+    let loaded: KeySet;
+    try {
+      loaded = await load();
+    } catch (error) {
+      failures.failed(error, askedAt);
+      throw error;
+    }
+    failures.succeeded();
     // An older answer that comes later says nothing new.
     if (turn > newest) {
       newest = turn;
@@ -90,7 +98,11 @@ export function createKeySource({ load, now, onChange = () => {} }: KeySourceOpt
     refresh,
     now: current,
     async get(signal) {
-      return current() ?? untilAborted(fetchShared(), signal);
+      const found = current();
+      if (found !== undefined) return found;
+      const recent = failures.recent();
+      if (recent !== undefined && pending === undefined) throw recent;
+      return untilAborted(fetchShared(), signal);
     },
     async refetch(signal) {
       if (forStrangers === undefined) {

@@ -4,7 +4,7 @@ import { ProviderError } from './errors.ts';
 import type { HttpClient, HttpResponse } from './http.ts';
 import { type JsonObject, member, parseJsonObject } from './json.ts';
 import { isPlainHttp } from './loopback.ts';
-import { untilAborted } from './shared.ts';
+import { createFailures, untilAborted } from './shared.ts';
 
 export type EndpointName =
   | 'token_endpoint'
@@ -33,7 +33,7 @@ export interface Metadata {
 }
 
 export interface MetadataSource {
-  /** The metadata there is, if there is some. */
+  /** The metadata there is, if there is some. Looks for newer in the background when it is old. */
   now(): Metadata | undefined;
   /** The metadata, fetched when there is none or it is old. Throws a ProviderError when there is none to be had. */
   get(signal: AbortSignal): Promise<Metadata>;
@@ -62,17 +62,22 @@ export function createMetadataSource(
   let known: Metadata | undefined;
   let freshUntil = 0;
   let pending: Promise<Metadata> | undefined;
+  const failures = createFailures(now);
 
   function fetchShared(): Promise<Metadata> {
-    pending ??= fetchMetadata(settings, http)
+    if (pending !== undefined) return pending;
+    const startedAt = now();
+    pending = fetchMetadata(settings, http)
       .then(
         (metadata) => {
           freshUntil = now() + LIFETIME;
+          failures.succeeded();
           known = metadata;
           return metadata;
         },
         (error: unknown) => {
           freshUntil = now() + RETRY;
+          failures.failed(error, startedAt);
           throw error;
         },
       )
@@ -82,13 +87,18 @@ export function createMetadataSource(
     return pending;
   }
 
+  function current(): Metadata | undefined {
+    if (known !== undefined && now() >= freshUntil) fetchShared().catch(() => {});
+    return known;
+  }
+
   return {
-    now: () => known,
-    get(signal) {
-      if (known !== undefined) {
-        if (now() >= freshUntil) fetchShared().catch(() => {});
-        return Promise.resolve(known);
-      }
+    now: current,
+    async get(signal) {
+      const found = current();
+      if (found !== undefined) return found;
+      const recent = failures.recent();
+      if (recent !== undefined && pending === undefined) throw recent;
       return untilAborted(fetchShared(), signal);
     },
   };

@@ -2,20 +2,14 @@
 // authentication, keys and connections taken care of.
 import type { ProviderSettings } from '../config/provider-settings.ts';
 import { type Refused, refused, type Secret } from '../verdict.ts';
-import { canProveItself, clientAuth } from './client-auth.ts';
+import { type Authorize, type ClientAuth, canProveItself, clientAuth } from './client-auth.ts';
 import type { Directory } from './directory.ts';
 import { ProviderError } from './errors.ts';
 import { createHttpClient, type Exchange } from './http.ts';
 import { type Introspection, requestIntrospection } from './introspection.ts';
 import type { JsonObject } from './json.ts';
 import type { Jwt } from './jwt.ts';
-import {
-  fixedKeySource,
-  type KeySet,
-  type KeySource,
-  type SignatureFault,
-  verifySignature,
-} from './key-set.ts';
+import { type KeySet, type KeySource, type SignatureFault, verifySignature } from './key-set.ts';
 import type { EndpointName, Metadata } from './metadata.ts';
 import { openIntrospection, openUserinfo, type Sealing } from './signed-answer.ts';
 import { type Granted, requestPasswordGrant, revokeToken } from './token-endpoint.ts';
@@ -80,30 +74,31 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
   // A few connections of its own: a slow revocation must not hold up a login.
   const background = createHttpClient(settings.http, settings, { observe, connections: REVOCATIONS });
   const published = directory.of(settings);
-  const hasMetadata = settings.issuer !== undefined || settings.discovery_url !== undefined;
-  /** As far as it is known: an issuer that only the metadata names is, once an endpoint of it is in use. */
-  let issuerKnown = settings.issuer;
-  let keySource = settings.keys && fixedKeySource(settings.keys);
-  const audience = (): string => issuerKnown ?? settings.token_endpoint ?? '';
-  const authenticate = clientAuth(settings.client_auth_method, settings, { audience, wallClock });
-  const authenticateToIntrospect = clientAuth(settings.introspection_auth_method, settings, {
-    audience,
-    wallClock,
-  });
+  const authenticate = clientAuth(settings.client_auth_method, settings, wallClock);
+  const authenticateToIntrospect = clientAuth(settings.introspection_auth_method, settings, wallClock);
+
+  /** As far as it is known. Never waits. */
+  const issuerNow = (): string | undefined => settings.issuer ?? published.metadata?.now()?.issuer;
+  /** Whom an assertion of our client is made out to: the provider, by its own name where we know it. */
+  const audienceAt = (url: string): string => issuerNow() ?? url;
 
   async function readMetadata(signal: AbortSignal): Promise<Metadata> {
-    const found = await published.metadata.get(signal);
-    issuerKnown ??= found.issuer;
-    return found;
+    if (published.metadata === undefined) throw new ProviderError('not_configured', 'set issuer');
+    return published.metadata.get(signal);
   }
 
   async function find(name: EndpointName, signal: AbortSignal): Promise<string | undefined> {
     const own = settings[name];
-    if (own !== undefined || !hasMetadata) return own;
+    if (own !== undefined || published.metadata === undefined) return own;
     const method =
       name === 'introspection_endpoint' ? settings.introspection_auth_method : settings.client_auth_method;
     const mutualTls = method === 'tls' && name !== 'validation_endpoint' && name !== 'jwks_uri';
     return (await readMetadata(signal)).endpoint(name, { mutualTls });
+  }
+
+  /** The client's proof to the endpoint at `url`. */
+  function proof(method: ClientAuth, url: string): Authorize {
+    return (form, headers) => method(form, headers, audienceAt(url));
   }
 
   async function endpoint(name: EndpointName, signal: AbortSignal): Promise<string> {
@@ -118,15 +113,26 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
   }
 
   async function issuer(signal: AbortSignal): Promise<string | undefined> {
-    return settings.issuer ?? (hasMetadata ? (await readMetadata(signal)).issuer : undefined);
+    return (
+      settings.issuer ?? (published.metadata === undefined ? undefined : (await readMetadata(signal)).issuer)
+    );
   }
 
   /** `undefined` where the provider publishes no keys. */
   async function keys(signal: AbortSignal): Promise<KeySource | undefined> {
-    if (settings.keys !== undefined) return keySource;
-    const url = await find('jwks_uri', signal);
-    keySource = url === undefined ? undefined : published.keys(url);
-    return keySource;
+    const known = published.keys();
+    if (known !== undefined || published.metadata === undefined) return known;
+    await readMetadata(signal);
+    return published.keys();
+  }
+
+  function keysNow(): KeySet | undefined {
+    try {
+      return published.keys()?.now();
+    } catch {
+      // An address that is not trusted: who has time to wait is told.
+      return undefined;
+    }
   }
 
   async function keysOrThrow(signal: AbortSignal): Promise<KeySource> {
@@ -145,14 +151,16 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
     const expected = await issuer(signal);
     if (expected === undefined)
       throw new ProviderError('not_configured', `${host} signs its answers: set issuer`);
-    return { keys: await keysOrThrow(signal), issuer: expected, host };
+    const { clock_skew } = settings;
+    return { keys: await keysOrThrow(signal), issuer: expected, host, now: wallClock(), clock_skew };
   }
 
   return {
     settings,
     here() {
-      const keys = keySource?.now();
-      return issuerKnown === undefined || keys === undefined ? undefined : { issuer: issuerKnown, keys };
+      const issuer = issuerNow();
+      const keys = keysNow();
+      return issuer === undefined || keys === undefined ? undefined : { issuer, keys };
     },
     find,
     endpoint,
@@ -161,14 +169,14 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
 
     async algorithms(signal) {
       // Who has put the keys into a file names their algorithms, too.
-      const asks = hasMetadata && settings.keys === undefined;
+      const asks = published.metadata !== undefined && settings.keys === undefined;
       return asks ? (await readMetadata(signal)).algorithms : [];
     },
 
     async grantPassword({ username, password, totp }, signal) {
       const url = await endpoint('token_endpoint', signal);
       const grant = { endpoint: url, username, password, totp, scope: settings.scope };
-      return requestPasswordGrant(grant, authenticate, http, signal);
+      return requestPasswordGrant(grant, proof(authenticate, url), http, signal);
     },
 
     async userinfo(token, signal) {
@@ -185,7 +193,7 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
       const open = async (text: string): Promise<JsonObject> =>
         openIntrospection(text, await sealing(new URL(url).hostname, signal), settings.client_id, signal);
       const request = { endpoint: url, token, signed: settings.introspection_signed };
-      return requestIntrospection(request, authenticateToIntrospect, http, open, signal);
+      return requestIntrospection(request, proof(authenticateToIntrospect, url), http, open, signal);
     },
 
     async canIntrospect(signal) {
@@ -208,14 +216,13 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
     async revoke({ accessToken, refreshToken }) {
       try {
         const url = await endpoint('revocation_endpoint', AbortSignal.timeout(REVOCATION_TIMEOUT));
+        const client = proof(authenticate, url);
         // The refresh token first: with it go the session and the access token (RFC 7009 section 2.1). Keycloak complains
         // in its log about an access token whose session has gone.
         const done =
           refreshToken !== undefined &&
-          (await revokeToken(url, refreshToken, 'refresh_token', authenticate, background).catch(
-            () => false,
-          ));
-        if (!done) await revokeToken(url, accessToken, 'access_token', authenticate, background);
+          (await revokeToken(url, refreshToken, 'refresh_token', client, background).catch(() => false));
+        if (!done) await revokeToken(url, accessToken, 'access_token', client, background);
       } catch {
         // The token expires by itself; the observer has seen the exchange.
       }
@@ -224,8 +231,10 @@ export function createProvider({ settings, directory, observe, wallClock }: Prov
     async warmUp() {
       const signal = AbortSignal.timeout(REVOCATION_TIMEOUT);
       // What fails here, the first login will say.
-      if (hasMetadata) await readMetadata(signal).catch(() => {});
-      const { validation, introspection_signed } = settings;
+      const { validation, introspection_signed, passwords } = settings;
+      // With keys of its own and nothing to ask, nobody is asked.
+      if (validation !== 'jwt' || settings.keys === undefined || passwords)
+        await readMetadata(signal).catch(() => {});
       const needsKeys = validation === 'auto' || validation.startsWith('jwt') || introspection_signed;
       if (!needsKeys) return;
       await keys(signal)

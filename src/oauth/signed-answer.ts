@@ -10,6 +10,9 @@ export interface Sealing {
   readonly keys: KeySource;
   readonly issuer: string;
   readonly host: string;
+  /** Milliseconds of the wall clock, and by how much clocks may differ. */
+  readonly now: number;
+  readonly clock_skew: number;
 }
 
 /** What UserInfo says, signed: whom it is for, too, which the caller looks at. Throws a ProviderError for any other. */
@@ -34,8 +37,19 @@ export async function openIntrospection(
       `${sealing.host} signed its answer for somebody else, or said nothing in it`,
     );
   }
+  // It does not say which token it is about. What is old may be about another one.
+  const age = sealing.now - Number(member(claims, 'iat')) * 1000;
+  if (!(Math.abs(age) <= sealing.clock_skew + MAX_AGE)) {
+    throw new ProviderError(
+      'provider_error',
+      `${sealing.host} signed its answer at another time: do the clocks agree?`,
+    );
+  }
   return inner as JsonObject;
 }
+
+/** On its way, and in a provider that is slow. */
+const MAX_AGE = 60_000;
 
 interface Kind {
   /** What `typ` may be, in lower case and without `application/`; `undefined` stands for none. */
@@ -47,7 +61,7 @@ interface Kind {
 /** The claims of an answer of this kind that the provider has signed. */
 async function open(
   text: string,
-  { keys, issuer, host }: Sealing,
+  { keys, issuer, host, now, clock_skew }: Sealing,
   { types, mayOmitIssuer }: Kind,
   signal: AbortSignal,
 ): Promise<JsonObject> {
@@ -66,6 +80,8 @@ async function open(
   if (fault !== undefined) throw fail(`the signature does not hold (${fault})`);
   const iss = member(claims, 'iss');
   if (iss !== issuer && !(mayOmitIssuer && iss === undefined)) throw fail(`not as issuer ${issuer}`);
+  const exp = member(claims, 'exp');
+  if (exp !== undefined && !(Number(exp) * 1000 + clock_skew > now)) throw fail('it has expired');
   return claims;
 }
 

@@ -1,7 +1,7 @@
 // The resource owner password credentials grant (RFC 6749 section 4.3) and revocation (RFC 7009): request and judgement.
 // Real servers disagree about status codes and content types, so an answer is judged by what it means.
 import { type Refused, refused, type Secret } from '../verdict.ts';
-import type { ClientAuth } from './client-auth.ts';
+import type { Authorize } from './client-auth.ts';
 import { ProviderError } from './errors.ts';
 import { formRequest } from './form.ts';
 import type { HttpClient, HttpResponse } from './http.ts';
@@ -27,7 +27,7 @@ export interface PasswordGrant {
 
 export async function requestPasswordGrant(
   { endpoint, username, password, totp, scope }: PasswordGrant,
-  authenticateClient: ClientAuth,
+  authenticateClient: Authorize,
   http: HttpClient,
   signal: AbortSignal,
 ): Promise<Granted | Refused> {
@@ -49,7 +49,7 @@ export async function revokeToken(
   endpoint: string,
   token: string,
   kind: 'refresh_token' | 'access_token',
-  authenticateClient: ClientAuth,
+  authenticateClient: Authorize,
   http: HttpClient,
 ): Promise<boolean> {
   const form = new URLSearchParams({ token, token_type_hint: kind });
