@@ -19,6 +19,8 @@ export type Fields = Readonly<Record<string, string | number | boolean | undefin
 
 export interface Log {
   write(level: Level, event: string, fields?: Fields): void;
+  /** The same with members that are JSON already: `"op":"auth",...`. For lines of which there is one a request. */
+  writeJson(level: Level, event: string, members: string): void;
   /** The same, at most once a minute for the same key. */
   seldom(key: string, level: Level, event: string, fields?: Fields): void;
   configure(settings: LogSettings): void;
@@ -61,14 +63,18 @@ export function createLog(initial: LogSettings): Log {
   const lastWritten = new Map<string, number>();
 
   function write(level: Level, event: string, fields: Fields = {}): void {
+    if (LEVELS[level] >= LEVELS[settings.level]) writeJson(level, event, JSON.stringify(fields).slice(1, -1));
+  }
+
+  function writeJson(level: Level, event: string, members: string): void {
     if (LEVELS[level] < LEVELS[settings.level] || collected.length > MAX_BUFFERED) return;
     const now = Date.now();
     if (now !== millisecond) {
       millisecond = now;
       timestamp = new Date(now).toISOString();
     }
-    const rest = JSON.stringify(fields);
-    collected += `{"time":"${timestamp}","level":"${level}","event":"${event}"${rest === '{}' ? '' : ','}${rest.slice(1)}\n`;
+    const more = members === '' ? '' : ',';
+    collected += `{"time":"${timestamp}","level":"${level}","event":"${event}"${more}${members}}\n`;
     if (collected.length > COLLECT) hand();
     else if (timer === undefined) {
       timer = setTimeout(hand, COLLECT_FOR);
@@ -99,6 +105,7 @@ export function createLog(initial: LogSettings): Log {
 
   return {
     write,
+    writeJson,
     seldom(key, level, event, fields) {
       const now = Date.now();
       if (now - (lastWritten.get(key) ?? 0) < REPEAT_AFTER) return;
@@ -164,6 +171,14 @@ function openStderr(): number | undefined {
 function sha256(text: string): string {
   return process.getBuiltinModule('node:crypto').createHash('sha256').update(text).digest('hex');
 }
+
+/** `text` as JSON. Most names need no escaping, and JSON.stringify takes its time to find out. */
+export function quoted(text: string): string {
+  return UNESCAPED.test(text) ? `"${text}"` : JSON.stringify(printable(text));
+}
+
+/** Printable ASCII but for the two characters that JSON escapes. */
+const UNESCAPED = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 
 const PLAIN = /^[\x20-\x7e]*$/;
 

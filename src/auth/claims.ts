@@ -18,55 +18,56 @@ export interface ClaimRules extends LifetimeRules {
   readonly token_typ: 'lax' | 'at+jwt';
 }
 
-/** The first of the checks that fails decides. `now` in milliseconds of the wall clock. */
-type Check<Subject> = (subject: Subject, rules: ClaimRules, now: number) => Refused | undefined;
-
-function judge<Subject>(checks: readonly Check<Subject>[]): Check<Subject> {
-  return (subject, rules, now) => {
-    for (const check of checks) {
-      const verdict = check(subject, rules, now);
-      if (verdict !== undefined) return verdict;
-    }
-    return undefined;
-  };
-}
+// In each of these the first check that fails decides. `now` in milliseconds of the wall clock.
 
 /** What is looked at before a key is: VALIDATION's checks 1 to 3. */
-export const judgeHeader = judge<Jwt>([algorithm, criticalHeader, keyId]);
+export function judgeHeader(jwt: Jwt, rules: ClaimRules): Refused | undefined {
+  return algorithm(jwt, rules) ?? criticalHeader(jwt) ?? keyId(jwt);
+}
 
 /** Whose the token is, to the byte: check 7. */
-export const judgeIssuer = judge<Jwt>([({ claims }, rules) => issuer(claims, rules)]);
+export function judgeIssuer({ claims }: Jwt, rules: ClaimRules): Refused | undefined {
+  return issuer(claims, rules);
+}
 
 /** What a JWT whose signature holds must say: checks 8 to 12. */
-export const judgeClaims = judge<Jwt>([
-  ({ claims }, rules, now) => lifetime(claims, rules, now),
-  ({ claims }, rules) => recipient(claims, rules),
-  headerType,
-  ({ claims }) => idToken(claims),
-  ({ claims }) => ownClient(claims),
-  ({ claims }) => senderConstraint(claims),
-]);
+export function judgeClaims(jwt: Jwt, rules: ClaimRules, now: number): Refused | undefined {
+  const { claims } = jwt;
+  return (
+    lifetime(claims, rules, now) ??
+    recipient(claims, rules) ??
+    headerType(jwt, rules) ??
+    idToken(claims) ??
+    ownClient(claims) ??
+    senderConstraint(claims)
+  );
+}
 
 /** What introspection must say of an active token: the same, as far as it says anything (RFC 7662 section 2.2). */
-export const judgeIntrospected = judge<JsonObject>([
-  (claims, rules) => (member(claims, 'iss') === undefined ? undefined : issuer(claims, rules)),
-  introspectedLifetime,
-  recipient,
-  tokenType,
-  idToken,
-  ownClient,
-  senderConstraint,
-]);
+export function judgeIntrospected(claims: JsonObject, rules: ClaimRules, now: number): Refused | undefined {
+  return (
+    (member(claims, 'iss') === undefined ? undefined : issuer(claims, rules)) ??
+    introspectedLifetime(claims, rules, now) ??
+    recipient(claims, rules) ??
+    tokenType(claims) ??
+    idToken(claims) ??
+    ownClient(claims) ??
+    senderConstraint(claims)
+  );
+}
 
 /** An ID token of the password grant's own answer (OpenID Connect Core section 3.1.3.7), whose signature holds. */
-export const judgeIdToken = judge<Jwt>([
-  algorithm,
-  criticalHeader,
-  ({ claims }, rules) => issuer(claims, rules),
-  ({ claims }, rules, now) => lifetime(claims, rules, now),
-  madeForUs,
-  ({ claims }) => ownClient(claims),
-]);
+export function judgeIdToken(jwt: Jwt, rules: ClaimRules, now: number): Refused | undefined {
+  const { claims } = jwt;
+  return (
+    algorithm(jwt, rules) ??
+    criticalHeader(jwt) ??
+    issuer(claims, rules) ??
+    lifetime(claims, rules, now) ??
+    madeForUs(jwt, rules) ??
+    ownClient(claims)
+  );
+}
 
 function algorithm({ header }: Jwt, { algorithms }: ClaimRules): Refused | undefined {
   const alg = member(header, 'alg');

@@ -93,7 +93,7 @@ async function holds(
 /** Our own client has obtained it a moment ago, whatever rules there are for tokens that users bring. */
 function judgeOwnToken(jwt: Jwt, rules: ClaimRules, now: number): Refused | undefined {
   const own = ownRules(rules);
-  return judgeHeader(jwt, own, now) ?? judgeIssuer(jwt, own, now) ?? judgeClaims(jwt, own, now);
+  return judgeHeader(jwt, own) ?? judgeIssuer(jwt, own) ?? judgeClaims(jwt, own, now);
 }
 
 /** To us the access token is opaque (RFC 9068 section 4), whatever its form: our own client has just obtained it over TLS. */

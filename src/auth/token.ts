@@ -56,7 +56,7 @@ export function judgeHere({ jwt }: Token, asked: Asked, provider: Provider): Ver
   const here = provider.here();
   const rules = here && rulesHere(provider, here.issuer, member(jwt.header, 'alg'));
   if (here === undefined || rules === undefined) return undefined;
-  const early = judgeHeader(jwt, rules, asked.now) ?? judgeIssuer(jwt, rules, asked.now);
+  const early = judgeHeader(jwt, rules) ?? judgeIssuer(jwt, rules);
   if (early !== undefined) return by('jwt', early);
   // Newer keys may know better.
   if (checkSignature(jwt, here.keys) !== undefined) return undefined;
@@ -96,12 +96,12 @@ export async function judgeToken(token: Token, login: Login, provider: Provider)
   let rules = rulesHere(provider, issuer, member(jwt.header, 'alg'));
   if (rules === undefined) {
     // Strangers' tokens must not make us ask for anything.
-    const stranger = judgeIssuer(jwt, rulesOf(provider, issuer), now);
+    const stranger = judgeIssuer(jwt, rulesOf(provider, issuer));
     if (stranger !== undefined) return by(method, stranger);
     rules = await rulesAsStated(provider, issuer, signal);
   }
   // Whose token it is comes before the signature: keys are those of one issuer.
-  const early = judgeHeader(jwt, rules, now) ?? judgeIssuer(jwt, rules, now);
+  const early = judgeHeader(jwt, rules) ?? judgeIssuer(jwt, rules);
   if (early !== undefined) return by(method, early);
 
   if (local && (await hasKeys(login, provider))) {

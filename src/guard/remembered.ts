@@ -14,13 +14,18 @@ export interface Remembered {
 
 /** A verdict is made anew after so long, whatever the token says. */
 const KEEP_FOR = 60_000;
-/** Secrets that came once and may come again, by a trace that tells little of them: a power of two. */
-const TRACES = 4096;
+/** Bits for secrets that came once and may come again: a power of two, 16 KB of memory. */
+const TRACES = 131_072;
+/** When so many are set, too many strangers would find theirs set, too. */
+const MOST_TRACES = TRACES / 4;
 
 export function createRemembered(maxEntries = 10_000): Remembered {
-  /** Until when each is good. What is remembered has been judged by keys, all of it. */
-  const entries = new Map<string, number>();
-  const traces = new Int32Array(TRACES);
+  // Until when each is good. What is remembered has been judged by keys, all of it. Two generations: when the young one is
+  // half of what is allowed, the old one goes as a whole.
+  let young = new Map<string, number>();
+  let old = new Map<string, number>();
+  const traces = new Uint32Array(TRACES / 32);
+  let traced = 0;
   let crypto: typeof import('node:crypto') | undefined;
   // Random for each process, and no digest leaves it: who reads the memory finds no secret to try names on.
   let key = '';
@@ -35,42 +40,51 @@ export function createRemembered(maxEntries = 10_000): Remembered {
     return crypto.hash('sha256', text, 'base64');
   }
 
+  function isTraced(trace: number): boolean {
+    return ((traces[trace >>> 5] ?? 0) & (1 << (trace & 31))) !== 0;
+  }
+
+  function addTrace(trace: number): void {
+    if (++traced > MOST_TRACES) {
+      traces.fill(0);
+      traced = 1;
+    }
+    traces[trace >>> 5] = (traces[trace >>> 5] ?? 0) | (1 << (trace & 31));
+  }
+
   return {
     find(credentials, now) {
-      const trace = traceOf(credentials);
-      if (traces[trace & (TRACES - 1)] !== trace) return undefined;
+      if (!isTraced(traceOf(credentials))) return undefined;
       const name = digest(credentials);
-      const until = entries.get(name);
-      if (until === undefined) return undefined;
-      if (now < until) return { outcome: 'accepted', method: 'jwt', until, remembered: true };
-      entries.delete(name);
-      return undefined;
+      const until = young.get(name) ?? old.get(name);
+      if (until === undefined || now >= until) return undefined;
+      return { outcome: 'accepted', method: 'jwt', until, remembered: true };
     },
     keep(credentials, verdict, now) {
       if (verdict.outcome !== 'accepted' || verdict.until === undefined) return;
       const trace = traceOf(credentials);
-      const place = trace & (TRACES - 1);
-      if (traces[place] !== trace) {
-        traces[place] = trace;
-        return;
+      if (!isTraced(trace)) return addTrace(trace);
+      if (young.size >= maxEntries / 2) {
+        old = young;
+        young = new Map();
       }
-      // The oldest goes first.
-      if (entries.size >= maxEntries) entries.delete(entries.keys().next().value ?? '');
-      entries.set(digest(credentials), Math.min(verdict.until, now + KEEP_FOR));
+      young.set(digest(credentials), Math.min(verdict.until, now + KEEP_FOR));
     },
     forget() {
-      entries.clear();
+      young = new Map();
+      old = new Map();
       traces.fill(0);
+      traced = 0;
     },
   };
 }
 
-/** FNV-1a of the last 16 characters, which are the end of a JWT's signature. Two with the same only cost a digest more. */
+/** FNV-1a of the last 16 characters, the end of a JWT's signature, as the number of a bit. Two with the same cost a digest. */
 function traceOf({ secret }: Credentials): number {
   const text = secret.reveal();
   let trace = 0x811c9dc5;
   for (let at = Math.max(0, text.length - 16); at < text.length; at++) {
     trace = Math.imul(trace ^ text.charCodeAt(at), 0x01000193);
   }
-  return trace;
+  return (trace ^ (trace >>> 15)) & (TRACES - 1);
 }

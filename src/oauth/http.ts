@@ -26,6 +26,8 @@ export interface HttpRequest {
 
 export interface HttpResponse {
   readonly status: number;
+  /** Whose answer it is, for messages. */
+  readonly hostname: string;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** At most `max_response_bytes`. */
   readonly text: string;
@@ -125,7 +127,7 @@ export function createHttpClient(
   }
 
   async function once(request: HttpRequest, signal: AbortSignal | undefined): Promise<HttpResponse> {
-    const { origin, pathname, search, host } = new URL(request.url);
+    const { origin, path, host, hostname } = addressOf(request.url);
     const pool = poolFor(origin);
     const dispatcher = pool instanceof Promise ? await pool : pool;
     const started = performance.now();
@@ -135,13 +137,14 @@ export function createHttpClient(
         dispatcher,
         {
           origin,
-          path: pathname + search,
+          path,
           method: request.method,
           headers: request.headers,
           body: request.body ?? null,
         },
         {
           host,
+          hostname,
           timeout: settings.timeout,
           limit: Math.min(settings.max_response_bytes, request.limit ?? Number.POSITIVE_INFINITY),
         },
@@ -182,6 +185,29 @@ export function createHttpClient(
   };
 }
 
+interface Address {
+  readonly origin: string;
+  readonly path: string;
+  /** With the port. */
+  readonly host: string;
+  readonly hostname: string;
+}
+
+/** What URLs are made of. There are a few endpoints, and parsing one takes as long as the rest of sending. */
+const addresses = new Map<string, Address>();
+const MAX_ADDRESSES = 1000;
+
+function addressOf(url: string): Address {
+  let address = addresses.get(url);
+  if (address === undefined) {
+    const { origin, pathname, search, host, hostname } = new URL(url);
+    address = { origin, path: pathname + search, host, hostname };
+    if (addresses.size >= MAX_ADDRESSES) addresses.clear();
+    addresses.set(url, address);
+  }
+  return address;
+}
+
 function isConnectionTrouble(error: unknown): boolean {
   return error instanceof ProviderError && error.reason === 'provider_unreachable';
 }
@@ -189,6 +215,7 @@ function isConnectionTrouble(error: unknown): boolean {
 interface Bounds {
   /** With the port. */
   readonly host: string;
+  readonly hostname: string;
   readonly timeout: number;
   readonly limit: number;
 }
@@ -197,7 +224,7 @@ interface Bounds {
 function exchange(
   dispatcher: Dispatcher,
   options: Dispatcher.DispatchOptions,
-  { host, timeout, limit }: Bounds,
+  { host, hostname, timeout, limit }: Bounds,
   signal: AbortSignal | undefined,
 ): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
@@ -255,7 +282,7 @@ function exchange(
       },
       onResponseEnd() {
         settle();
-        resolve({ status, headers, text: Buffer.concat(chunks).toString('utf8') });
+        resolve({ status, hostname, headers, text: Buffer.concat(chunks).toString('utf8') });
       },
       onResponseError(_, error) {
         settle();

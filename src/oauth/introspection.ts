@@ -36,7 +36,7 @@ export async function requestIntrospection(
   const form = new URLSearchParams({ token });
   const accept = signed ? SIGNED : 'application/json';
   const response = await http.send(formRequest(endpoint, form, authenticateClient, accept), signal);
-  const host = new URL(endpoint).hostname;
+  const { hostname: host } = response;
   const verdict = judgeStatus(response, host);
   if (verdict !== undefined) return verdict;
   const sealed = String(response.headers['content-type'] ?? '')

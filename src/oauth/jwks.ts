@@ -10,9 +10,8 @@ const MAX_BYTES = 256 * 1024;
 const MAX_KEYS = 100;
 
 export async function fetchKeySet(url: string, http: HttpClient): Promise<KeySet> {
-  const { hostname } = new URL(url);
   const headers = { accept: 'application/jwk-set+json, application/json' };
-  const { status, text } = await http.send({ method: 'GET', url, headers, limit: MAX_BYTES });
+  const { status, text, hostname } = await http.send({ method: 'GET', url, headers, limit: MAX_BYTES });
   if (status === 429) throw new ProviderError('provider_busy', `${hostname} asks for fewer requests (429)`);
   const set = status === 200 ? parseKeySet(text) : undefined;
   if (set === undefined) {

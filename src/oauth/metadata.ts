@@ -161,43 +161,50 @@ function judge(document: JsonObject, place: string, settings: MetadataSettings):
       .map((url) => new URL(url as string).hostname)
       .concat(settings.trusted_endpoint_hosts ?? []),
   );
+  const judged = new Map<string, string | undefined>();
   const aliases = member(document, 'mtls_endpoint_aliases');
   const stating = member(document, 'id_token_signing_alg_values_supported');
   return {
     issuer: stated,
     algorithms: Array.isArray(stating) ? stating.filter((name) => typeof name === 'string') : [],
     endpoint(name, { mutualTls } = { mutualTls: false }) {
-      const alias =
-        mutualTls && typeof aliases === 'object' && aliases !== null
-          ? member(aliases as JsonObject, MEMBER[name])
-          : undefined;
-      const url = alias ?? member(document, MEMBER[name]);
-      if (url === undefined || url === null) return undefined;
-      if (typeof url !== 'string' || !URL.canParse(url)) {
-        throw new ProviderError(
-          'not_configured',
-          `the metadata at ${place} names no proper ${MEMBER[name]}: set ${name}`,
-        );
-      }
-      const { hostname } = new URL(url);
-      if (!trusted.has(hostname)) {
-        throw new ProviderError(
-          'not_configured',
-          `the metadata at ${place} names a ${MEMBER[name]} on ${hostname}: if that is right, add it to trusted_endpoint_hosts, or set ${name}`,
-        );
-      }
-      if (
-        !url.startsWith('https:') &&
-        !(url.startsWith('http:') && (settings.http.allow_http || !isPlainHttp(url)))
-      ) {
-        throw new ProviderError(
-          'not_configured',
-          `the metadata at ${place} names a ${MEMBER[name]} without https: set ${name}`,
-        );
-      }
-      return url;
+      const key = `${name} ${mutualTls}`;
+      if (!judged.has(key)) judged.set(key, judgeEndpoint(name, mutualTls));
+      return judged.get(key);
     },
   };
+
+  function judgeEndpoint(name: EndpointName, mutualTls: boolean): string | undefined {
+    const alias =
+      mutualTls && typeof aliases === 'object' && aliases !== null
+        ? member(aliases as JsonObject, MEMBER[name])
+        : undefined;
+    const url = alias ?? member(document, MEMBER[name]);
+    if (url === undefined || url === null) return undefined;
+    if (typeof url !== 'string' || !URL.canParse(url)) {
+      throw new ProviderError(
+        'not_configured',
+        `the metadata at ${place} names no proper ${MEMBER[name]}: set ${name}`,
+      );
+    }
+    const { hostname } = new URL(url);
+    if (!trusted.has(hostname)) {
+      throw new ProviderError(
+        'not_configured',
+        `the metadata at ${place} names a ${MEMBER[name]} on ${hostname}: if that is right, add it to trusted_endpoint_hosts, or set ${name}`,
+      );
+    }
+    if (
+      !url.startsWith('https:') &&
+      !(url.startsWith('http:') && (settings.http.allow_http || !isPlainHttp(url)))
+    ) {
+      throw new ProviderError(
+        'not_configured',
+        `the metadata at ${place} names a ${MEMBER[name]} without https: set ${name}`,
+      );
+    }
+    return url;
+  }
 }
 
 /** Without `issuer`, the discovery URL says it: the issuer and the well-known path, with or without a slash between. */

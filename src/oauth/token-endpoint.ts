@@ -41,7 +41,7 @@ export async function requestPasswordGrant(
   // Left out, some servers refuse and others give a token that UserInfo does not take.
   if (scope !== '') form.set('scope', scope);
   const response = await http.send(formRequest(endpoint, form, authenticateClient), signal);
-  return judgePasswordGrant(response, new URL(endpoint).hostname);
+  return judgePasswordGrant(response);
 }
 
 /** RFC 7009 section 2.1. Whether the provider says that it is done; the login has been decided, whatever the answer. */
@@ -58,7 +58,7 @@ export async function revokeToken(
 }
 
 /** Pure. A refusal is a value; everything that is not the user's fault is thrown as a ProviderError. */
-export function judgePasswordGrant({ status, text }: HttpResponse, host: string): Granted | Refused {
+function judgePasswordGrant({ status, text, hostname: host }: HttpResponse): Granted | Refused {
   if (status === 429) throw new ProviderError('provider_busy', `${host} asks for fewer requests (429)`);
   if (status >= 200 && status < 300) return judgeSuccess(text, status, host);
   if (status < 400 || status >= 500 || status === 404 || status === 405) {

@@ -21,7 +21,7 @@ export async function requestUserinfo(
 ): Promise<Userinfo | Refused> {
   const headers = { accept: 'application/json', authorization: `Bearer ${token}` };
   const response = await http.send({ method: 'GET', url: endpoint, headers }, signal);
-  const host = new URL(endpoint).hostname;
+  const { hostname: host } = response;
   const refusal = judgeStatus(response.status, host);
   if (refusal !== undefined) return refusal;
   if (/^application\/jwt\b/i.test(String(response.headers['content-type'] ?? '')))

@@ -40,8 +40,8 @@ Medians of ${effort.pairs} pairs; the base of each pair ran right before.
 
 ${table(figures)}
 
-The base is test/bench/echo.mjs, or test/bench/proto-*.mjs for rates and times of logins: node:http with keep-alive, the
-same exchanges (a login by password: token endpoint, then UserInfo), and nothing else, neither log nor deadline nor
-limit. The bridge logs every request to a file. Revocation is off.`);
+The base is test/bench/echo.mjs, or test/bench/proto-*.mjs for rates and times of logins: node:http with keep-alive and
+the same exchanges (a login by password: token endpoint, then UserInfo, unless there is an ID token), or node:crypto's
+verify, and nothing else, neither log nor deadline nor limit. The bridge logs every request to a file. Revocation is off.`);
 
 process.exit(figures.some((figure) => judge(figure) === 'missed') ? 1 : 0);

@@ -28,6 +28,8 @@ const ANSWERS = {
   '/userinfo': () => USER,
   '/introspect': () => ACTIVE,
   '/jwks': () => JSON.stringify(jwks),
+  '/.well-known/openid-configuration': (origin) =>
+    JSON.stringify({ issuer: origin, jwks_uri: `${origin}/jwks` }),
 };
 const FLOOD = 64 * 1024 * 1024;
 const SPACES = Buffer.alloc(64 * 1024, ' ');
@@ -47,7 +49,7 @@ const server = createServer((request, response) => {
     if (request.url === '/asked') return answer(response, String(asked));
     asked++;
     if (fault !== 'none') return FAULTS[fault](response);
-    const text = ANSWERS[request.url]?.();
+    const text = ANSWERS[request.url]?.(`http://${request.headers.host}`);
     if (text === undefined) return response.writeHead(404).end();
     if (latency === 0) return answer(response, text);
     const since = performance.now();

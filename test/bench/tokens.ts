@@ -1,5 +1,6 @@
 // The measures of tokens: judged locally, by introspection, and the ID token that spares a login by password an exchange.
 import { writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Algorithm, createKey, ISSUER, type Key, opensslVerifies } from './jwt.ts';
 import {
   addedToLatency,
@@ -28,9 +29,15 @@ import {
 import type { Figure, Target } from './table.ts';
 
 const USERS = 100;
-/** Requests in a run of full size of logins that are a first time each. */
-const COUNT = 8000;
-const DISTINCT = COUNT + warmUp(COUNT);
+
+/** Logins in a run of full size that ask the provider. */
+const ASKING = 8000;
+/** Those of which each is a first time: with the warm-up, more tokens than the bridge may remember (10,000). */
+const FIRST = 10_000;
+const DISTINCT = FIRST + warmUp(FIRST);
+
+/** Milliseconds after which the bridge has asked by itself for what it wants to know. */
+const SETTLED = 600;
 
 interface Tokens {
   readonly key: Key;
@@ -98,7 +105,7 @@ async function firstTime(
   { algorithm, againstProto, againstOpenssl }: FirstTime,
 ): Promise<Figure[]> {
   const { key, requests } = distinctTokens(algorithm);
-  const duty = { requests, count: COUNT };
+  const duty = { requests, count: FIRST };
   const pairs = await inPairs<{ openssl: number; smallest: PingPong }, PingPong>(
     effort,
     async () => ({
@@ -138,7 +145,12 @@ export async function jwtCold(effort: Effort): Promise<Figure[]> {
 /** Each with another token: what is remembered of a token counts, too. */
 export function jwtMemory(effort: Effort): Promise<Figure[]> {
   const { key, requests } = distinctTokens('RS256');
-  return memoryAfter(effort, { name: 'logins by JWT', base: echo, ours: jwtBridge(key), requests });
+  return memoryAfter(effort, {
+    name: 'logins by JWT (each a first time)',
+    base: echo,
+    ours: jwtBridge(key),
+    requests,
+  });
 }
 
 /** Logins that leave the process: how often the provider, which has the keys, is asked for anything at all. */
@@ -146,16 +158,17 @@ export async function jwtOutside(effort: Effort): Promise<Figure[]> {
   const key = createKey('RS256');
   const issued = temporaryPath('issued.json');
   writeFileSync(issued, JSON.stringify({ jwks: key.jwks }));
-  const logins = Math.round(COUNT * effort.size);
+  const logins = Math.round(40_000 * effort.size);
   const run = async (): Promise<number> => {
     const stub = await startStub({ issued });
+    const { origin } = stub;
     const requests = Array.from({ length: USERS }, (_, n) =>
-      login(`user${n}`, key.accessToken(`user${n}`, stub.origin)),
+      login(`user${n}`, key.accessToken(`user${n}`, origin)),
     );
-    const program = start(
-      configured({ issuer: stub.origin, jwks_uri: `${stub.origin}/jwks`, validation: 'jwt' }),
-    );
-    pingPong(program, requests, { count: logins });
+    const program = start(configured({ issuer: origin, jwks_uri: `${origin}/jwks`, validation: 'jwt' }));
+    pingPong(program, requests, { count: 1 });
+    await sleep(SETTLED);
+    pingPong(program, requests, { count: logins - 1, from: 1 });
     const asked = await stub.asked();
     await program.stop();
     await stub.stop();
@@ -164,7 +177,7 @@ export async function jwtOutside(effort: Effort): Promise<Figure[]> {
   const results = await inPairs(effort, async () => logins, run);
   return [
     {
-      name: 'requests to the provider (keys among them) for so many logins by JWT, 100 tokens repeated',
+      name: 'logins by JWT, 100 tokens repeated: requests to the provider, its keys among them / logins',
       unit: '',
       ...results,
       judged: 'ours',
@@ -187,7 +200,7 @@ export async function introspection(effort: Effort): Promise<Figure[]> {
     ...(await pingPongs(
       'auth by token (introspection)',
       effort,
-      { base, ours, requests: [request], count: COUNT, provider: { stub, exchanges: 1 } },
+      { base, ours, requests: [request], count: ASKING, provider: { stub, exchanges: 1 } },
       { rate: { better: 'higher', must: 0.65, aim: 0.85 } },
     )),
     await addedToLatency(effort, stub, {
@@ -205,7 +218,7 @@ export async function introspection(effort: Effort): Promise<Figure[]> {
 /** The answer to the password has an ID token, so that UserInfo need not be asked. */
 export async function passwordIdToken(effort: Effort): Promise<Figure[]> {
   const key = createKey('RS256');
-  const idTokens = Array.from({ length: DISTINCT }, () => key.idToken('dG9rZW4tb2YtYWxpY2U'));
+  const idTokens = Array.from({ length: ASKING + warmUp(ASKING) }, () => key.idToken('dG9rZW4tb2YtYWxpY2U'));
   const issued = temporaryPath('issued.json');
   writeFileSync(issued, JSON.stringify({ jwks: key.jwks, idTokens }));
   const stub = await startStub({ issued });
@@ -224,7 +237,7 @@ export async function passwordIdToken(effort: Effort): Promise<Figure[]> {
     ...(await pingPongs(
       'auth by password, with an ID token',
       effort,
-      { base, ours, requests: [request], count: COUNT, provider: { stub, exchanges: 1 } },
+      { base, ours, requests: [request], count: ASKING, provider: { stub, exchanges: 1 } },
       { rate: { better: 'higher', must: 0.65, aim: 0.85 } },
     )),
     await addedToLatency(effort, stub, {
