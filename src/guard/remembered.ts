@@ -14,6 +14,9 @@ export interface Remembered {
 
 /** A verdict is made anew after so long, whatever the token says. */
 const KEEP_FOR = 60_000;
+/** Bytes of the key, and of what is digested with it: a JWT of 16 KiB and the longest names. */
+const KEY = 32;
+const MAX_TEXT = 64 * 1024;
 /** Bits for secrets that came once and may come again: a power of two, 16 KB of memory. */
 const TRACES = 131_072;
 /** When so many are set, too many strangers would find theirs set, too. */
@@ -27,17 +30,25 @@ export function createRemembered(maxEntries = 10_000): Remembered {
   const traces = new Uint32Array(TRACES / 32);
   let traced = 0;
   let crypto: typeof import('node:crypto') | undefined;
-  // Random for each process, and no digest leaves it: who reads the memory finds no secret to try names on.
-  let key = '';
+  // The key, random for each process, and behind it what is looked at. No digest leaves the process: who reads its memory
+  // finds no secret to try names on.
+  const scratch = Buffer.allocUnsafeSlow(KEY + MAX_TEXT);
 
   function digest({ localpart, host, secret }: Credentials): string {
     if (crypto === undefined) {
       crypto = process.getBuiltinModule('node:crypto');
-      key = crypto.randomBytes(32).toString('base64');
+      crypto.randomFillSync(scratch, 0, KEY);
     }
     // Every part with its length: no two logins run together to the same text.
-    const text = `${key}${host.length}:${host}${localpart.length}:${localpart}${secret.reveal()}`;
-    return crypto.hash('sha256', text, 'base64');
+    const head = `${host.length}:${host}${localpart.length}:${localpart}`;
+    const middle = KEY + scratch.write(head, KEY);
+    const end = middle + scratch.write(secret.reveal(), middle);
+    return crypto.hash('sha256', scratch.subarray(0, end), 'base64');
+  }
+
+  /** Whether it can be remembered at all: what is longer is no JWT. */
+  function fits({ localpart, host, secret }: Credentials): boolean {
+    return 3 * (localpart.length + host.length + secret.reveal().length) < MAX_TEXT - 32;
   }
 
   function isTraced(trace: number): boolean {
@@ -54,14 +65,14 @@ export function createRemembered(maxEntries = 10_000): Remembered {
 
   return {
     find(credentials, now) {
-      if (!isTraced(traceOf(credentials))) return undefined;
+      if (!isTraced(traceOf(credentials)) || !fits(credentials)) return undefined;
       const name = digest(credentials);
       const until = young.get(name) ?? old.get(name);
       if (until === undefined || now >= until) return undefined;
       return { outcome: 'accepted', method: 'jwt', until, remembered: true };
     },
     keep(credentials, verdict, now) {
-      if (verdict.outcome !== 'accepted' || verdict.until === undefined) return;
+      if (verdict.outcome !== 'accepted' || verdict.until === undefined || !fits(credentials)) return;
       const trace = traceOf(credentials);
       if (!isTraced(trace)) return addTrace(trace);
       if (young.size >= maxEntries / 2) {

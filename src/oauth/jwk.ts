@@ -1,7 +1,7 @@
 // JSON Web Keys (RFC 7517) and the signatures they check (RFC 7515, RFC 7518 section 3, RFC 8037). node:crypto does it
 // synchronously: in a conversation of one request at a time there is nothing to overlap with, and a hop to the thread
 // pool and back costs more than the check. test/signature.test.ts holds this file to jose's judgement.
-import type { KeyObject } from 'node:crypto';
+import type { KeyObject, VerifyKeyObjectInput } from 'node:crypto';
 import { type JsonObject, member } from './json.ts';
 import { type Jwt, MAX_TOKEN } from './jwt.ts';
 
@@ -109,12 +109,24 @@ export function isSignedBy(key: KeyObject, alg: string, { signed, signature }: J
   const bytes = length > scratch.length ? Buffer.alloc(length) : scratch;
   const middle = bytes.write(signed, 0, 'latin1');
   const end = middle + bytes.write(signature, middle, 'base64url');
-  const { RSA_PKCS1_PSS_PADDING: padding, RSA_PSS_SALTLEN_DIGEST: saltLength } = crypto.constants;
-  // RFC 7518 section 3.5: the salt is as long as the hash. Section 3.4: r and s one after the other, not DER.
-  const how = algorithm.pss ? { key, padding, saltLength } : { key, dsaEncoding: 'ieee-p1363' as const };
   try {
-    return crypto.verify(algorithm.hash, bytes.subarray(0, middle), how, bytes.subarray(middle, end));
+    return crypto.verify(
+      algorithm.hash,
+      bytes.subarray(0, middle),
+      how(key, algorithm),
+      bytes.subarray(middle, end),
+    );
   } catch {
     return false;
   }
+}
+
+function how(key: KeyObject, { kty, pss }: Algorithm): KeyObject | VerifyKeyObjectInput {
+  // RFC 7518 section 3.4: r and s one after the other, not DER.
+  if (kty === 'EC') return { key, dsaEncoding: 'ieee-p1363' };
+  if (pss === undefined) return key;
+  const { RSA_PKCS1_PSS_PADDING: padding, RSA_PSS_SALTLEN_DIGEST: saltLength } =
+    process.getBuiltinModule('node:crypto').constants;
+  // RFC 7518 section 3.5: the salt is as long as the hash.
+  return { key, padding, saltLength };
 }
