@@ -48,12 +48,18 @@ const bridge = startBridge({
 
 const password = (value: string, shown: string): Secret => ({ value, shown });
 const aliceToken = { value: `token:${await provider.token('alice')}`, shown: "alice's access token" };
+const jwt = (client: 'post' | 'other', shown: string): Promise<Secret> =>
+  provider
+    .token('alice', { format: 'jwt', client, audience: provider.clients[client].id })
+    .then((value) => ({ value, shown }));
 const steps: readonly Step[] = [
   { request: `auth:alice:${HOST}`, secret: password('wonderland', 'her password'), expected: 'yes' },
   { request: `auth:alice:${HOST}`, secret: password('looking-glass', 'a wrong password'), expected: 'no' },
   { request: `auth:mallory:${HOST}`, secret: password('wonderland', 'any password'), expected: 'no' },
   { request: `auth:alice:${HOST}`, secret: aliceToken, expected: 'yes' },
   { request: `auth:bob:${HOST}`, secret: aliceToken, expected: 'no' },
+  { request: `auth:alice:${HOST}`, secret: await jwt('post', 'a JWT for us'), expected: 'yes' },
+  { request: `auth:alice:${HOST}`, secret: await jwt('other', "another website's"), expected: 'no' },
   { request: 'auth:alice:other.example', secret: password('wonderland', 'her password'), expected: 'no' },
   { request: `isuser:alice:${HOST}`, expected: 'yes' },
   { request: `setpass:alice:${HOST}`, secret: password('jabberwocky', 'a new password'), expected: 'error' },
