@@ -59,7 +59,10 @@ async function judgeWithin(
 }
 
 function failure(error: unknown, onInternalError: JudgeOptions['onInternalError']): Verdict {
-  if (error instanceof ProviderError) return unavailable(error.reason, error.message);
+  if (error instanceof ProviderError) {
+    const { reason, message, method } = error;
+    return { ...unavailable(reason, message), ...(method === undefined ? {} : { method }) };
+  }
   // Its message may quote anything; where it happened does not.
   const { name = typeof error, stack } = error as { name?: string; stack?: string };
   onInternalError(name, whereIn(stack));

@@ -597,7 +597,8 @@ function judge(row: Row, outcome: Outcome | undefined): void {
   assert.ok(outcome.grants <= 1, `a password was sent ${outcome.grants} times`);
   assert.ok(!outcome.headers.includes('x-injected'), 'no header comes from an answer');
   assert.equal(outcome.afterwards, 1, 'a good login afterwards');
-  const { verdict, reason } = outcome.line ?? {};
+  const { verdict, reason, method } = outcome.line ?? {};
+  if (verdict === 'unavailable' && reason !== 'deadline') assert.ok(method, 'the log says what was tried');
   if (isFault) {
     const expected = [
       ...refused.map((word) => `refused ${word}`),

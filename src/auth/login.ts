@@ -1,4 +1,5 @@
 // One login on its way through the methods: who asked, until when, and whom to tell.
+import { ProviderError } from '../oauth/errors.ts';
 import type { Provider } from '../oauth/provider.ts';
 import type { Credentials, Method, Refused, Verdict } from '../verdict.ts';
 import type { ClaimRules } from './claims.ts';
@@ -88,4 +89,14 @@ export function by(method: Method, verdict: Refused): Refused {
 
 export function accepted(method: Method): Verdict {
   return { outcome: 'accepted', method };
+}
+
+/** What `work` comes to. A failure says by which method it was tried; one and the same error may have failed several. */
+export async function during<Value>(method: Method, work: Promise<Value>): Promise<Value> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    throw new ProviderError(error.reason, error.message, { method, cause: error });
+  }
 }

@@ -10,12 +10,20 @@ import type { Granted } from '../oauth/token-endpoint.ts';
 import { type Refused, Secret, type Verdict } from '../verdict.ts';
 import { type ClaimRules, judgeClaims, judgeHeader, judgeIdToken, judgeIssuer, ownRules } from './claims.ts';
 import { namesUser, providerUsername } from './identity.ts';
-import { by, haveKeysSoon, type Login, rulesAsStated, rulesHere } from './login.ts';
+import { by, during, haveKeysSoon, type Login, rulesAsStated, rulesHere } from './login.ts';
 import { saysEnough, scopesOf } from './rules.ts';
 import { ask, askUserinfo, judgeVouched, type Vouched } from './token.ts';
 
 /** `afterwards` takes what may go on after the verdict: revocation. */
-export async function judgePassword(
+export function judgePassword(
+  login: Login,
+  provider: Provider,
+  afterwards: (work: () => Promise<void>) => void,
+): Promise<Verdict> {
+  return during('password', judge(login, provider, afterwards));
+}
+
+async function judge(
   login: Login,
   provider: Provider,
   afterwards: (work: () => Promise<void>) => void,
@@ -55,7 +63,7 @@ function usesSignatures({ settings }: Provider): boolean {
 
 /** The claims of the ID token or else of the access token, if the provider has signed them and they say all we ask. */
 async function bySignature(granted: Granted, login: Login, provider: Provider): Promise<Vouched | undefined> {
-  for (const [name, text, judge] of [
+  for (const [name, text, judgeJwt] of [
     ['ID token', granted.idToken, judgeIdToken],
     ['access token', granted.accessToken, judgeOwnToken],
   ] as const) {
@@ -63,7 +71,7 @@ async function bySignature(granted: Granted, login: Login, provider: Provider): 
     if (jwt === undefined) continue;
     const claims = withScope(jwt.claims, granted);
     if (!namesUser(claims, provider.settings) || !saysEnough(claims, provider.settings)) continue;
-    if (!(await holds(jwt, judge, login, provider))) continue;
+    if (!(await holds(jwt, judgeJwt, login, provider))) continue;
     login.step(name, 'signed by the provider, and names the user');
     return { claims: jwt.claims, naming: jwt.claims, method: 'password' };
   }

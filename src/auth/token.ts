@@ -22,6 +22,7 @@ import {
   type Asked,
   accepted,
   by,
+  during,
   haveKeysSoon,
   type Login,
   rulesAsStated,
@@ -105,7 +106,7 @@ export async function judgeToken(token: Token, login: Login, provider: Provider)
   if (early !== undefined) return by(method, early);
 
   if (local && (await hasKeys(login, provider))) {
-    const fault = await provider.checkSignature(jwt, signal);
+    const fault = await during('jwt', provider.checkSignature(jwt, signal));
     if (fault !== undefined) return by('jwt', explain(fault));
     const verdict = judgeSigned(jwt, rules, login, provider);
     return verdict ?? judgeVouched(await ask(token, jwt.claims, login, provider), login, provider);
@@ -169,7 +170,7 @@ async function introspect(
 ): Promise<Vouched | Refused | 'cannot_say'> {
   const { settings } = provider;
   const method = signedClaims === undefined ? 'introspection' : 'jwt+introspection';
-  const answer = await provider.introspect(token.text, login.signal);
+  const answer = await during(method, provider.introspect(token.text, login.signal));
   if (answer === 'cannot_say') return answer;
   if ('outcome' in answer) return by(method, answer);
   const rules = rulesOf(provider, await provider.issuer(login.signal));
@@ -195,7 +196,7 @@ export async function askUserinfo(
   provider: Provider,
 ): Promise<Vouched | Refused> {
   const method = knownClaims === undefined ? 'userinfo' : 'jwt+userinfo';
-  const answer = await provider.userinfo(token.text, login.signal);
+  const answer = await during(method, provider.userinfo(token.text, login.signal));
   if ('outcome' in answer) return by(method, answer);
   const { claims } = answer;
   const verdict = sameSubject(knownClaims ?? token.jwt?.claims, claims) ?? madeForAnother(claims, provider);

@@ -1,5 +1,5 @@
 // A failure on the provider's side, for the log. A refusal is not one: it is a value.
-import type { UnavailableReason } from '../verdict.ts';
+import type { Method, UnavailableReason } from '../verdict.ts';
 
 /**
  * The provider could not be asked, or its answer makes no sense. The message names the endpoint's host and what
@@ -8,9 +8,16 @@ import type { UnavailableReason } from '../verdict.ts';
 export class ProviderError extends Error {
   override readonly name = 'ProviderError';
   readonly reason: UnavailableReason;
+  /** What was being tried, where it matters. */
+  readonly method: Method | undefined;
 
-  constructor(reason: UnavailableReason, message: string, options?: ErrorOptions) {
+  constructor(
+    reason: UnavailableReason,
+    message: string,
+    { method, ...options }: ErrorOptions & { readonly method?: Method } = {},
+  ) {
     super(message, options);
     this.reason = reason;
+    this.method = method;
   }
 }
