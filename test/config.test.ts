@@ -154,6 +154,19 @@ describe('a configuration', () => {
       /^client_id: must not be empty/,
       /^bogus: unknown option/,
     ],
+    [
+      'a wrong value and contradictions among the others',
+      {
+        ...provider,
+        algorithms: ['HS256'],
+        client_auth_method: 'tls',
+        username_mapping: 'split',
+        username_domains: '*',
+      },
+      /^algorithms: must not have HS256/,
+      /^http\.cert_file: is missing/,
+      /^username_domains: must be whole domains/,
+    ],
     ['no provider', { client_id: 'x' }, /^issuer: is missing/],
     [
       'passwords without a token endpoint',

@@ -107,7 +107,7 @@ export async function judgeToken(token: Token, login: Login, provider: Provider)
 
   if (local && (await hasKeys(login, provider))) {
     const fault = await during('jwt', provider.checkSignature(jwt, signal));
-    if (fault !== undefined) return by('jwt', explain(fault));
+    if (fault !== undefined) return by('jwt', refused(fault, FAULTS[fault]));
     const verdict = judgeSigned(jwt, rules, login, provider);
     return verdict ?? judgeVouched(await ask(token, jwt.claims, login, provider), login, provider);
   }
@@ -127,19 +127,11 @@ async function hasKeys({ signal, warn }: Login, provider: Provider): Promise<boo
   });
 }
 
-function explain(fault: SignatureFault): Refused {
-  switch (fault) {
-    case 'kid_unknown':
-      return refused(
-        fault,
-        'the provider has no key of the name that the token says (kid), or none for its alg',
-      );
-    case 'key_mismatch':
-      return refused(fault, "the provider's key of that name is not for the token's alg, or is too weak");
-    case 'bad_signature':
-      return refused(fault, 'the token is not signed by the provider');
-  }
-}
+const FAULTS: Readonly<Record<SignatureFault, string>> = {
+  kid_unknown: 'the provider has no key of the name that the token says (kid), or none for its alg',
+  key_mismatch: "the provider's key of that name is not for the token's alg, or is too weak",
+  bad_signature: 'the token is not signed by the provider',
+};
 
 /** Asks the provider about the token, by introspection where that is possible, unless `validation` says how. */
 export async function ask(

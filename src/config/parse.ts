@@ -144,12 +144,22 @@ export function parseConfig(raw: unknown): Parsed {
 
   function draft(merged: Raw, path: string[]): ProviderDraft | undefined {
     const parsed = v.safeParse(hostSchema, merged);
-    if (!parsed.success) return undefined;
     const at = (key: string): string => pathOf(...path, ...key.split('.'));
-    contradictions(parsed.output, at, problems);
+    const options = parsed.success ? parsed.output : withoutWrongValues(merged, parsed.issues);
+    if (options !== undefined) contradictions(options, at, problems);
+    if (!parsed.success) return undefined;
     cautions(parsed.output, at, warnings);
     return { options: parsed.output, at };
   }
+}
+
+/** What contradictions are looked for in when a value is wrong; nothing where that says which provider or client it is. */
+function withoutWrongValues(merged: Raw, issues: readonly v.BaseIssue<unknown>[]): HostOptions | undefined {
+  const wrong = issues.map(({ path }) => String(path?.[0]?.key));
+  if (wrong.some((key) => /^(?:issuer|client_|http)|_(?:url|uri|file|endpoint)$/.test(key))) return undefined;
+  const rest = Object.fromEntries(Object.entries(merged).filter(([key]) => !wrong.includes(key)));
+  const parsed = v.safeParse(hostSchema, rest);
+  return parsed.success ? parsed.output : undefined;
 }
 
 function withoutAliases(raw: Raw, path: readonly string[], problems: Problem[]): Raw {
