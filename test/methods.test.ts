@@ -257,6 +257,40 @@ describe('validation', () => {
     }
   });
 
+  it('takes the first field of the list that anybody names, from whom names it', async () => {
+    const options = { username_field: ['preferred_username', 'email'], validation: 'jwt+userinfo' };
+    const split = { ...options, username_mapping: 'split', username_domains: 'x.example' };
+    scripted.set('userinfo', {
+      body: { sub: alice.sub, email: `${alice.name}@x.example`, email_verified: true },
+    });
+    const mallorys = await jwt({ preferred_username: 'mallory' });
+    assert.equal((await logIn(mallorys, split)).verdict, 'domain_not_allowed');
+    assert.equal((await logIn(await jwt(), options)).verdict, 'jwt+userinfo');
+  });
+
+  it("takes no client's own token, whoever of the two says so", async () => {
+    const own = await jwt({ uid: alice.name, preferred_username: undefined });
+    const options = { username_field: 'uid', validation: 'jwt+userinfo' };
+    scripted.set('userinfo', { body: { preferred_username: 'service-account-x' } });
+    assert.equal((await logIn(own, options)).verdict, 'not_a_user');
+    scripted.set('userinfo', { body: { sub: alice.sub } });
+    assert.equal((await logIn(own, options)).verdict, 'jwt+userinfo');
+  });
+
+  it('knows for whom its own token is, whatever introspection leaves out', async () => {
+    const options = { validation: 'introspection', audience: 'account' };
+    const said = { active: true, preferred_username: alice.name };
+    for (const [more, verdict] of [
+      [{}, 'password'],
+      [{ aud: 'account' }, 'password'],
+      [{ client_id: 'xmpp' }, 'password'],
+      [{ client_id: 'evil' }, 'client_not_accepted'],
+    ] as const) {
+      scripted.set('introspection', { body: { ...said, ...more } });
+      assert.equal((await logIn(alice.password, options)).verdict, verdict);
+    }
+  });
+
   it('reads aud in UserInfo as the client that it answers, as Ory Hydra and signed ones say it', async () => {
     const said = { sub: alice.sub, preferred_username: alice.name };
     const options = { validation: 'userinfo', accepted_clients: ['app'], audience: 'chat' };
@@ -266,6 +300,7 @@ describe('validation', () => {
       ['chat', 'userinfo'],
       [['evil'], 'aud_mismatch'],
       [[5], 'aud_mismatch'],
+      [null, 'userinfo'],
     ] as const) {
       scripted.set('userinfo', { body: { ...said, aud } });
       assert.equal((await logIn(opaque, options)).verdict, verdict);

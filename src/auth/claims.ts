@@ -44,11 +44,16 @@ export function judgeClaims(jwt: Jwt, rules: ClaimRules, now: number): Refused |
 }
 
 /** What introspection must say of an active token: the same, as far as it says anything (RFC 7662 section 2.2). */
-export function judgeIntrospected(claims: JsonObject, rules: ClaimRules, now: number): Refused | undefined {
+export function judgeIntrospected(
+  claims: JsonObject,
+  rules: ClaimRules,
+  now: number,
+  { isOwn }: { readonly isOwn: boolean },
+): Refused | undefined {
   return (
     (member(claims, 'iss') === undefined ? undefined : issuer(claims, rules)) ??
     introspectedLifetime(claims, rules, now) ??
-    recipient(claims, rules) ??
+    (isOwn ? obtainedByUs(claims, rules) : recipient(claims, rules)) ??
     tokenType(claims) ??
     idToken(claims) ??
     ownClient(claims) ??
@@ -127,6 +132,13 @@ function recipient(claims: JsonObject, rules: ClaimRules): Refused | undefined {
 
 /** Who obtained it: OpenID Connect Core section 2, RFC 9068 section 2.2, and what Okta calls it. */
 const OBTAINERS = ['azp', 'client_id', 'cid'];
+
+/** A token that our own client has obtained: what an answer about it may leave out, we know. */
+function obtainedByUs(claims: JsonObject, { client_id }: ClaimRules): Refused | undefined {
+  return OBTAINERS.every((name) => [undefined, client_id].includes(member(claims, name) as string))
+    ? undefined
+    : refused('client_not_accepted', 'the answer is about a token of another client');
+}
 
 function notOurs(audience: readonly string[] | undefined): Refused {
   return audience === undefined

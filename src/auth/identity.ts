@@ -31,19 +31,28 @@ export function namesUser(
   return firstPresent(claims, username_field) !== undefined;
 }
 
+/** `undefined` when the claims are about a person, or say nothing of whom they are about. */
+export function judgeSubject(
+  claims: JsonObject,
+  { client_id }: Pick<IdentityRules, 'client_id'>,
+): Refused | undefined {
+  const sub = member(claims, 'sub');
+  if (sub !== undefined && typeof sub !== 'string') {
+    return refused('username_invalid', "the provider's sub is not text");
+  }
+  return (sub !== undefined && sub === client_id) || isServiceAccount(claims)
+    ? refused('not_a_user', "the token is a client's own, not a user's")
+    : undefined;
+}
+
 /** `undefined` when the claims are those of `localpart` at `host`. Pure. */
 export function judgeIdentity(
   claims: JsonObject,
   { localpart, host }: { localpart: string; host: string },
   rules: IdentityRules,
 ): Refused | undefined {
-  const sub = member(claims, 'sub');
-  if (sub !== undefined && typeof sub !== 'string') {
-    return refused('username_invalid', "the provider's sub is not text");
-  }
-  if ((sub !== undefined && sub === rules.client_id) || isServiceAccount(claims)) {
-    return refused('not_a_user', "the token is a client's own, not a user's");
-  }
+  const subject = judgeSubject(claims, rules);
+  if (subject !== undefined) return subject;
 
   const found = firstPresent(claims, rules.username_field);
   if (found === undefined) {

@@ -73,7 +73,7 @@ async function bySignature(granted: Granted, login: Login, provider: Provider): 
     if (!namesUser(claims, provider.settings) || !saysEnough(claims, provider.settings)) continue;
     if (!(await holds(jwt, judgeJwt, login, provider))) continue;
     login.step(name, 'signed by the provider, and names the user');
-    return { claims: jwt.claims, naming: jwt.claims, method: 'password' };
+    return { claims: jwt.claims, method: 'password' };
   }
   return undefined;
 }

@@ -8,15 +8,8 @@ import { checkSignature, type SignatureFault } from '../oauth/key-set.ts';
 import type { Provider } from '../oauth/provider.ts';
 import { audienceOf } from '../oauth/signed-answer.ts';
 import { type Method, type Refused, refused, type Verdict } from '../verdict.ts';
-import {
-  type ClaimRules,
-  judgeClaims,
-  judgeHeader,
-  judgeIntrospected,
-  judgeIssuer,
-  ownRules,
-} from './claims.ts';
-import { judgeIdentity, namesUser } from './identity.ts';
+import { type ClaimRules, judgeClaims, judgeHeader, judgeIntrospected, judgeIssuer } from './claims.ts';
+import { judgeIdentity, judgeSubject, namesUser } from './identity.ts';
 import { goodUntil } from './lifetime.ts';
 import {
   type Asked,
@@ -42,8 +35,8 @@ export interface Token {
 export interface Vouched {
   /** All of them, the newest first, for the operator's rules. */
   readonly claims: JsonObject;
-  /** Those of the one source that names the user: a name and whether it is verified belong together. */
-  readonly naming: JsonObject;
+  /** The one source that names the user, and by which field: a name and whether it is verified belong together. */
+  readonly naming?: { readonly claims: JsonObject; readonly field: string } | undefined;
   readonly method: Method;
 }
 
@@ -75,7 +68,7 @@ function judgeSigned(jwt: Jwt, rules: ClaimRules, asked: Asked, provider: Provid
   const suffices =
     settings.validation === 'jwt' || (settings.validation === 'auto' && namesUser(jwt.claims, settings));
   if (!suffices) return undefined;
-  const judged = judgeVouched({ claims: jwt.claims, naming: jwt.claims, method: 'jwt' }, asked, provider);
+  const judged = judgeVouched({ claims: jwt.claims, method: 'jwt' }, asked, provider);
   return judged.outcome === 'accepted' ? { ...judged, until: goodUntil(jwt.claims, rules) } : judged;
 }
 
@@ -167,7 +160,7 @@ async function introspect(
   if ('outcome' in answer) return by(method, answer);
   const rules = rulesOf(provider, await provider.issuer(login.signal));
   const verdict =
-    judgeIntrospected(answer.claims, token.isOwn ? ownRules(rules) : rules, login.now) ??
+    judgeIntrospected(answer.claims, rules, login.now, { isOwn: token.isOwn === true }) ??
     sameSubject(signedClaims ?? token.jwt?.claims, answer.claims);
   if (verdict !== undefined) return by(method, verdict);
   login.step('introspection', 'the token is active, and for us');
@@ -191,7 +184,10 @@ export async function askUserinfo(
   const answer = await during(method, provider.userinfo(token.text, login.signal));
   if ('outcome' in answer) return by(method, answer);
   const { claims } = answer;
-  const verdict = sameSubject(knownClaims ?? token.jwt?.claims, claims) ?? madeForAnother(claims, provider);
+  const verdict =
+    sameSubject(knownClaims ?? token.jwt?.claims, claims) ??
+    // Whoever has judged the token before knows for whom it is.
+    (knownClaims === undefined ? madeForAnother(claims, provider) : undefined);
   if (verdict !== undefined) return by(method, verdict);
   login.step('UserInfo', 'the provider vouches for the token');
   if (knownClaims === undefined && token.jwt === undefined) login.warn(CONFUSED_DEPUTY);
@@ -214,16 +210,28 @@ function sameSubject(known: JsonObject | undefined, stated: JsonObject): Refused
     : refused('user_mismatch', "the provider answers about another subject than the token's");
 }
 
-/** Whoever names the user says it all: its address from one and that it is verified from another would be neither's word. */
-function naming(answer: JsonObject, other: JsonObject | undefined, settings: ProviderSettings): JsonObject {
-  return other === undefined || namesUser(answer, settings) ? answer : other;
+/**
+ * The first of the fields that anybody names, and who does: the answer before the other. Its address from one and that it
+ * is verified from the other would be neither's word.
+ */
+function naming(
+  answer: JsonObject,
+  other: JsonObject | undefined,
+  { username_field }: ProviderSettings,
+): Vouched['naming'] {
+  for (const field of username_field) {
+    for (const claims of other === undefined ? [answer] : [answer, other]) {
+      if (namesUser(claims, { username_field: [field] })) return { claims, field };
+    }
+  }
+  return undefined;
 }
 
 /** A signed UserInfo says for which client it is, Ory Hydra's in any case; others say nothing. */
 function madeForAnother(claims: JsonObject, { settings }: Provider): Refused | undefined {
   const { audience = [], accepted_clients = [], client_id } = settings;
   const ours = [...audience, ...accepted_clients, client_id];
-  const stated = audienceOf(claims);
+  const stated = audienceOf(claims).filter((each) => each !== null);
   return stated.length === 0 ||
     ours.every((each) => each === undefined) ||
     stated.some((each) => ours.includes(each as string))
@@ -235,8 +243,13 @@ function madeForAnother(claims: JsonObject, { settings }: Provider): Refused | u
 export function judgeVouched(vouched: Vouched | Refused, asked: Asked, provider: Provider): Verdict {
   if ('outcome' in vouched) return vouched;
   const { claims, naming, method } = vouched;
+  const { settings } = provider;
   const verdict =
-    judgeRules(claims, provider.settings) ?? judgeIdentity(naming, asked.credentials, provider.settings);
+    judgeRules(claims, settings) ??
+    (naming === undefined
+      ? judgeIdentity(claims, asked.credentials, settings)
+      : (judgeSubject(claims, settings) ??
+        judgeIdentity(naming.claims, asked.credentials, { ...settings, username_field: [naming.field] })));
   return verdict === undefined ? accepted(method) : by(method, verdict);
 }
 

@@ -60,7 +60,13 @@ export function createDirectory({ observe, now, onKeysChanged = () => {} }: Dire
         if (settings.jwks_uri !== undefined) return sourceAt(settings.jwks_uri);
         const newest = metadata?.now();
         if (newest !== undefined && newest !== read) {
-          const url = newest.endpoint('jwks_uri');
+          let url: string | undefined;
+          try {
+            url = newest.endpoint('jwks_uri');
+          } catch (error) {
+            sourceAt(undefined);
+            throw error;
+          }
           read = newest;
           return sourceAt(url);
         }
@@ -101,7 +107,8 @@ export function createDirectory({ observe, now, onKeysChanged = () => {} }: Dire
       ]);
       const found = published.get(way) ?? publish(settings);
       published.set(way, found);
-      refreshing ??= setInterval(refresh, REFRESH_AFTER);
+      // Each source knows itself when it is old.
+      refreshing ??= setInterval(refresh, REFRESH_AFTER / 5);
       refreshing.unref();
       return found;
     },
