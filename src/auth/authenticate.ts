@@ -3,10 +3,11 @@ import type { HostSettings } from '../config/host-settings.ts';
 import { member } from '../oauth/json.ts';
 import type { Provider } from '../oauth/provider.ts';
 import type { Authenticate, Credentials, Refused, Verdict } from '../verdict.ts';
+import type { Token } from './ask.ts';
 import { classify } from './classify.ts';
 import type { Login } from './login.ts';
 import { judgePassword } from './password.ts';
-import { judgeHere, judgeToken, type Token } from './token.ts';
+import { judgeHere, judgeToken } from './token.ts';
 
 export interface AuthenticateOptions {
   readonly settings: HostSettings;

@@ -8,11 +8,11 @@ import { type Jwt, looksLikeJwt, readJwt } from '../oauth/jwt.ts';
 import type { PasswordLogin, Provider } from '../oauth/provider.ts';
 import type { Granted } from '../oauth/token-endpoint.ts';
 import { type Refused, Secret, type Verdict } from '../verdict.ts';
+import { ask, askUserinfo, judgeVouched, type Vouched } from './ask.ts';
 import { type ClaimRules, judgeClaims, judgeHeader, judgeIdToken, judgeIssuer, ownRules } from './claims.ts';
 import { namesUser, providerUsername } from './identity.ts';
 import { by, during, haveKeysSoon, type Login, rulesAsStated, rulesHere } from './login.ts';
 import { saysEnough, scopesOf } from './rules.ts';
-import { ask, askUserinfo, judgeVouched, type Vouched } from './token.ts';
 
 /** `afterwards` takes what may go on after the verdict: revocation. */
 export function judgePassword(
