@@ -35,6 +35,18 @@ describe('the example', () => {
 
 describe('the README', () => {
   const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const blocks = [...readme.matchAll(/^```yaml\n(issuer:[\s\S]*?)^```/gm)].map(([, yaml = '']) => yaml);
+  it('has configurations that load as they stand, and let no stranger in', () => {
+    assert.equal(blocks.length, 2);
+    for (const yaml of blocks) {
+      const file = '/etc/extauth-oauth/config.yml';
+      const { warnings } = loadConfig(
+        { config: file, env: {} },
+        { read: (name) => (name === file ? { text: yaml, mode: 0o644, owner: 0 } : reader.read(name)) },
+      );
+      assert.ok(warnings.every(({ unsafe }) => !unsafe));
+    }
+  });
   const options = [
     ...Object.keys(hostOptions).filter((name) => name !== 'http'),
     ...Object.keys(hostOptions.http.wrapped.entries).map((name) => `http.${name}`),
