@@ -1,25 +1,27 @@
-// From one request to one answer: the operation, the virtual host, the verdict within the deadline, the log line.
-
+// From one extauth request to one answer: the operation, the virtual host, the verdict within the deadline.
 import type { Reply } from './extauth/codec.ts';
 import type { Command } from './extauth/command.ts';
 import type { Answer } from './extauth/session.ts';
 import type { Hosts } from './host.ts';
 import { judgeLogin } from './judge.ts';
-import { type Log, printable, quoted } from './log.ts';
+import { type Report, shown, type Told } from './report.ts';
 import { refused, Secret, unavailable, type Verdict } from './verdict.ts';
 
 /** What is in force now; replaced as a whole when the configuration changes. */
 export interface Service {
   readonly hosts: Hosts;
   readonly setpassReply: 'auto' | 'error' | 'false';
-  /** Milliseconds from the first byte of a request to its answer. */
-  readonly deadline: number;
+  /** Milliseconds from the first byte of a request to its answer, where the configuration says. */
+  readonly deadline: number | undefined;
 }
 
 export interface AnswerOptions {
   /** `undefined` as long as there has been no usable configuration. */
   readonly service: () => Service | undefined;
-  readonly log: Log;
+  /** The deadline where the configuration says none. */
+  readonly patience: number;
+  readonly report: Report;
+  readonly onInternalError: (name: string, where: string | undefined) => void;
   /** Milliseconds of a monotonic clock, the one that `arrivedAt` is of. */
   readonly now: () => number;
 }
@@ -29,20 +31,10 @@ interface Context {
   readonly arrivedAt: number;
 }
 
-/** Characters of a name in the log: no server passes longer ones. */
-const MAX_SHOWN = 1023;
+export function createAnswer(options: AnswerOptions): Answer {
+  const { service, patience, report, onInternalError, now } = options;
 
-export type Counts = Readonly<Record<string, number>>;
-
-/** Answers requests, and counts them by operation and answer. */
-export function createAnswer({ service, log, now }: AnswerOptions): { answer: Answer; counts: () => Counts } {
-  const counts: Record<string, number> = {};
-  const run = Math.floor(Math.random() * 0x1000000)
-    .toString(16)
-    .padStart(6, '0');
-  let serial = 0;
-
-  const answer: Answer = (command, request) => {
+  return (command, request) => {
     const { arrivedAt } = request;
     const context = { command, arrivedAt };
     const current = service();
@@ -60,8 +52,14 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
       case 'auth': {
         if (host === undefined) return conclude(context, unknownHost(command.host, current.hosts), 'no');
         const { user, host: name, secret = '' } = command;
-        const credentials = { localpart: user, host: name, secret: new Secret(secret) };
-        const deadlineAt = arrivedAt + current.deadline;
+        const credentials = {
+          localpart: user,
+          authcid: user,
+          host: name,
+          secret: new Secret(secret),
+          isBearer: false,
+        };
+        const deadlineAt = arrivedAt + (current.deadline ?? patience);
         const verdict = judgeLogin(host, credentials, { deadlineAt, now, onInternalError });
         return verdict instanceof Promise
           ? verdict.then((late) => conclude(context, late, replyTo(late)))
@@ -70,8 +68,8 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
       case 'isuser':
         if (host === undefined) return conclude(context, unknownHost(command.host, current.hosts), 'no');
         return host.settings.user_exists
-          ? conclude(context, 'exists', 'yes')
-          : conclude(context, 'unknown', 'no');
+          ? conclude(context, { outcome: 'exists' }, 'yes')
+          : conclude(context, { outcome: 'unknown' }, 'no');
       case 'setpass':
         return conclude(context, refused('unsupported'), setpass);
       case 'tryregister':
@@ -82,55 +80,21 @@ export function createAnswer({ service, log, now }: AnswerOptions): { answer: An
     }
   };
 
-  function onInternalError(name: string, where: string | undefined): void {
-    log.seldom(`internal ${where}`, 'error', 'internal_error', { name, where });
-  }
-
-  function conclude(context: Context, verdict: Verdict | 'exists' | 'unknown', reply: Reply): Reply {
-    const { command, arrivedAt } = context;
-    const op = command?.op ?? 'malformed';
-    const key = `${op}_${reply}`;
-    counts[key] = (counts[key] ?? 0) + 1;
-    const told = typeof verdict === 'string' ? { outcome: verdict } : verdict;
-    // One for each request: put together by hand, which takes a third of the time.
-    let line = `"op":"${op}"`;
-    if (command !== undefined) {
-      const { host, user } = command;
-      line += `,"host":${quoted(host.slice(0, MAX_SHOWN))},"user":${quoted(log.user(user.slice(0, MAX_SHOWN), host))}`;
-    }
-    line += `,"verdict":"${told.outcome}"`;
-    if ('reason' in told) line += `,"reason":"${told.reason}"`;
-    if ('method' in told && told.method !== undefined) line += `,"method":"${told.method}"`;
-    const milliseconds = Math.round((now() - arrivedAt) * 10) / 10;
-    line += `,"cache":"${cacheOf(told)}","ms":${milliseconds},"id":"${run}-${++serial}"`;
-    if ('detail' in told && told.detail !== undefined) line += `,"detail":${quoted(told.detail)}`;
-    log.writeJson(levelOf(told), 'request', line);
+  function conclude({ command, arrivedAt }: Context, told: Told, reply: Reply): Reply {
+    report(
+      { op: command?.op ?? 'malformed', host: command?.host, user: command?.user ?? '', arrivedAt },
+      told,
+      reply,
+    );
     return reply;
   }
-
-  return { answer, counts: () => counts };
 }
 
 function replyTo(verdict: Verdict): Reply {
   return verdict.outcome === 'accepted' ? 'yes' : 'no';
 }
 
-/** Whether the verdict was remembered, could have been, or is of a kind that is not. */
-function cacheOf(told: Verdict | { outcome: 'exists' | 'unknown' }): 'hit' | 'miss' | 'off' {
-  if (told.outcome !== 'accepted' || told.until === undefined) return 'off';
-  return told.remembered ? 'hit' : 'miss';
-}
-
-function levelOf(told: { outcome: string; reason?: string }): 'info' | 'warn' | 'error' {
-  if (told.outcome !== 'unavailable') return 'info';
-  // The operator's to mend: no user and no waiting will do it.
-  return told.reason === 'client_refused' || told.reason === 'not_configured' ? 'error' : 'warn';
-}
-
-function unknownHost(host: string, { names }: Hosts): Verdict {
+export function unknownHost(host: string, { names }: Hosts): Verdict {
   const listed = names.slice(0, 5).join(', ') + (names.length > 5 ? ', ...' : '');
-  return refused(
-    'unknown_host',
-    `${printable(host.slice(0, MAX_SHOWN))} is not listed under hosts (listed: ${listed})`,
-  );
+  return refused('unknown_host', `${shown(host)} is not listed under hosts (listed: ${listed})`);
 }

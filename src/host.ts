@@ -3,8 +3,9 @@
 import type { Judge } from './auth/authenticate.ts';
 import type { HostSettings } from './config/host-settings.ts';
 import type { Config } from './config/load.ts';
+import { findHost } from './config/patterns.ts';
 import { createRemembered } from './guard/remembered.ts';
-import type { Directory } from './oauth/directory.ts';
+import type { Directory, KeyAge } from './oauth/directory.ts';
 import type { Exchange } from './oauth/http.ts';
 import type { Provider } from './oauth/provider.ts';
 
@@ -28,18 +29,22 @@ export interface Hosts {
   /** The settings for a virtual host; `undefined` for one that is not listed. */
   find(name: string): Host | undefined;
   warmUp(): Promise<void>;
+  /** How old the keys of each provider are; empty as long as nobody has needed any. */
+  keyAges(): readonly KeyAge[];
   close(): void;
 }
 
 export function createHosts(config: Config, options: HostOptions): Hosts {
-  const shared = once(() => load(options, () => forgetAll()));
+  let directory: Directory | undefined;
+  const shared = once(async () => {
+    const loaded = await load(options, () => forgetAll());
+    directory = loaded.directory;
+    return loaded;
+  });
   const hosts = new Map(
     config.hosts.map((settings) => [settings.pattern, createHost(settings, options, shared)]),
   );
-  // The longest pattern is the most precise one.
-  const patterns = [...hosts.keys()]
-    .filter((pattern) => pattern.startsWith('*.'))
-    .sort((a, b) => b.length - a.length);
+  const wildcards = [...hosts.keys()].filter((pattern) => pattern === '' || pattern.startsWith('*.'));
 
   function forgetAll(): void {
     for (const host of hosts.values()) host.forget();
@@ -47,14 +52,18 @@ export function createHosts(config: Config, options: HostOptions): Hosts {
 
   return {
     names: [...hosts.keys()],
-    // Without `hosts` in the configuration there is one entry, '', for every name.
-    find: (name) =>
-      hosts.get(name) ?? hosts.get(patterns.find((pattern) => name.endsWith(pattern.slice(1))) ?? ''),
+    find(name) {
+      const listed = hosts.get(name);
+      if (listed !== undefined) return listed;
+      const pattern = findHost(wildcards, name);
+      return pattern === undefined ? undefined : hosts.get(pattern);
+    },
     async warmUp() {
       await shared().catch(() => {});
       // A worker of ejabberd's is asked about one host only, and there is a pool of them for each.
       if (hosts.size <= WARM_HOSTS) for (const host of hosts.values()) await host.warmUp();
     },
+    keyAges: () => directory?.keyAges() ?? [],
     close() {
       for (const host of hosts.values()) host.close();
       void shared.started()?.then(({ directory }) => directory.close());

@@ -70,6 +70,8 @@ export interface Unavailable {
 export interface Accepted {
   readonly outcome: 'accepted';
   readonly method: Method;
+  /** Who it is: the localpart that the provider's name for the user comes to. */
+  readonly localpart: string;
   /**
    * Set when nobody had to be asked: until then, in milliseconds of the wall clock, the same secret is good for the same
    * user, as long as the provider's keys are the same.
@@ -91,11 +93,19 @@ export function unavailable(reason: UnavailableReason, detail?: string): Unavail
     : { outcome: 'unavailable', reason, detail };
 }
 
-/** What the XMPP server handed us for one login: its own spelling of name and host, and the secret the user typed. */
+/** What the XMPP server handed us for one login. */
 export interface Credentials {
-  readonly localpart: string;
+  /**
+   * Whom the provider must mean: the one that the server logs in on a yes, in its own spelling. `undefined` where the
+   * server takes the name from the verdict.
+   */
+  readonly localpart: string | undefined;
+  /** The name that was typed with the secret (SASL's authcid): whose password it is. Believed for nothing else. */
+  readonly authcid: string;
   readonly host: string;
   readonly secret: Secret;
+  /** It came by a mechanism for access tokens (RFC 7628), so it is one, whatever it looks like. */
+  readonly isBearer: boolean;
 }
 
 /** The one function type in the middle; deadline, guard and method are all of it. */

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { createDirectory, createJudge, createProvider } from '../src/auth/index.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { judgeLogin } from '../src/judge.ts';
-import { Secret } from '../src/verdict.ts';
+import { type Credentials, Secret } from '../src/verdict.ts';
 import { writeConfig } from './support/bridge.ts';
 import {
   alice,
@@ -21,6 +21,10 @@ const signer = createSigner('ES256', 'k');
 const stranger = createSigner('ES256', 'k');
 const seconds = Math.floor(Date.now() / 1000);
 const SECRET = 'client-secret';
+
+function credentialsOf(localpart: string, secret: Secret): Credentials {
+  return { localpart, authcid: localpart, host: 'chat.example', secret, isBearer: false };
+}
 
 let scripted: Scripted;
 before(async () => {
@@ -84,11 +88,11 @@ async function logIn(secret: string, options: Json = {}): Promise<Result> {
     warn: (message) => warnings.push(message),
   });
   scripted.seen.length = 0;
-  const verdict = await judgeLogin(
-    judge,
-    { localpart: alice.name, host: 'chat.example', secret: new Secret(secret) },
-    { deadlineAt: now() + 5000, now, onInternalError: (name, where) => assert.fail(`${name} ${where}`) },
-  );
+  const verdict = await judgeLogin(judge, credentialsOf(alice.name, new Secret(secret)), {
+    deadlineAt: now() + 5000,
+    now,
+    onInternalError: (name, where) => assert.fail(`${name} ${where}`),
+  });
   provider.close();
   directory.close();
   return {
@@ -341,7 +345,7 @@ describe('validation', () => {
     const judge = createJudge({ settings, providers: [provider], afterwards: () => {}, wallClock: Date.now });
     const timed = async (): Promise<{ reason: string; took: number }> => {
       const started = now();
-      const credentials = { localpart: alice.name, host: 'chat.example', secret: new Secret(await jwt()) };
+      const credentials = credentialsOf(alice.name, new Secret(await jwt()));
       const options = { deadlineAt: started + 5000, now, onInternalError: () => assert.fail() };
       const verdict = await judgeLogin(judge, credentials, options);
       return { reason: verdict.outcome === 'accepted' ? 'accepted' : verdict.reason, took: now() - started };
@@ -391,7 +395,7 @@ describe('a provider whose metadata changes', () => {
     const provider = createProvider({ settings: settings.providers[0], directory, wallClock: Date.now });
     const judge = createJudge({ settings, providers: [provider], afterwards: () => {}, wallClock: Date.now });
     const logIn = async (token: string): Promise<string> => {
-      const credentials = { localpart: alice.name, host: 'chat.example', secret: new Secret(token) };
+      const credentials = credentialsOf(alice.name, new Secret(token));
       const options = { deadlineAt: clock() + 3000, now: clock, onInternalError: () => assert.fail() };
       const verdict = await judgeLogin(judge, credentials, options);
       return verdict.outcome === 'accepted' ? 'accepted' : verdict.reason;
@@ -430,7 +434,7 @@ describe('a provider that is down for an hour', () => {
     const provider = createProvider({ settings: settings.providers[0], directory, wallClock });
     const judge = createJudge({ settings, providers: [provider], afterwards: () => {}, wallClock });
     const logIn = async (token: string): Promise<string> => {
-      const credentials = { localpart: alice.name, host: 'chat.example', secret: new Secret(token) };
+      const credentials = credentialsOf(alice.name, new Secret(token));
       const options = { deadlineAt: clock() + 3000, now: clock, onInternalError: () => assert.fail() };
       const verdict = await judgeLogin(judge, credentials, options);
       return verdict.outcome === 'accepted' ? 'accepted' : verdict.reason;

@@ -6,10 +6,10 @@ import { type Accepted, type Credentials, refused, Secret, unavailable } from '.
 
 const NOW = 1_800_000_000_000;
 const HOUR = 3_600_000;
-const good: Accepted = { outcome: 'accepted', method: 'jwt', until: NOW + HOUR };
+const good: Accepted = { outcome: 'accepted', method: 'jwt', localpart: 'alice', until: NOW + HOUR };
 
 function login(secret: string, localpart = 'alice', host = 'chat.example'): Credentials {
-  return { localpart, host, secret: new Secret(secret) };
+  return { localpart, authcid: localpart, host, secret: new Secret(secret), isBearer: false };
 }
 
 /** As a login that has come twice. */
@@ -63,8 +63,8 @@ describe('a good login', () => {
   it('is not remembered when somebody was asked, or when it is none', () => {
     const remembered = createRemembered();
     const verdicts = [
-      { outcome: 'accepted', method: 'password' } as const,
-      { outcome: 'accepted', method: 'jwt+userinfo' } as const,
+      { outcome: 'accepted', method: 'password', localpart: 'alice' } as const,
+      { outcome: 'accepted', method: 'jwt+userinfo', localpart: 'alice' } as const,
       refused('expired'),
       unavailable('provider_error'),
     ];

@@ -65,7 +65,13 @@ async function judge(secret: string, options: Json = {}, user = 'alice'): Promis
   assert.ok(first);
   const providers = [first, ...others] as const;
   const line = createJudge({ settings, providers, afterwards: () => {}, wallClock: () => NOW });
-  const credentials = { localpart: user, host: 'chat.example', secret: new Secret(secret) };
+  const credentials = {
+    localpart: user,
+    authcid: user,
+    host: 'chat.example',
+    secret: new Secret(secret),
+    isBearer: false,
+  };
   const onInternalError = (name: string, where: string | undefined): void => assert.fail(`${name} ${where}`);
   const clock = { deadlineAt: performance.now() + 5000, now: () => performance.now(), onInternalError };
   const verdict = await judgeLogin({ ...line, atOnce: () => undefined }, credentials, clock);

@@ -144,13 +144,13 @@ export function judgeVouched(vouched: Vouched | Refused, asked: Asked, provider:
   if ('outcome' in vouched) return vouched;
   const { claims, naming, method } = vouched;
   const { settings } = provider;
-  const verdict =
+  const judged =
     judgeRules(claims, settings) ??
     (naming === undefined
       ? judgeIdentity(claims, asked.credentials, settings)
       : (judgeSubject(claims, settings) ??
         judgeIdentity(naming.claims, asked.credentials, { ...settings, username_field: [naming.field] })));
-  return verdict === undefined ? accepted(method) : by(method, verdict);
+  return typeof judged === 'string' ? accepted(method, judged) : by(method, judged);
 }
 
 export function methodOf(validation: string): Method {

@@ -40,8 +40,8 @@ export function createJudge(options: AuthenticateOptions): Judge {
     return providers.find((each) => issuer !== undefined && each.settings.issuer === issuer) ?? first;
   }
 
-  function read({ secret }: Credentials): Token | 'password' | Refused {
-    const classified = classify(secret, settings);
+  function read({ secret, isBearer }: Credentials): Token | 'password' | Refused {
+    const classified = classify(secret, settings, { isBearer });
     if ('outcome' in classified) return classified;
     if (classified.kind === 'password') return 'password';
     return { text: classified.token, jwt: classified.jwt };

@@ -16,16 +16,20 @@ export type Classified =
   /** `jwt`: its unverified content, when the token is one. */
   | { readonly kind: 'token'; readonly token: string; readonly jwt: Jwt | undefined };
 
-export function classify(secret: Secret, settings: ClassifySettings): Classified | Refused {
+export function classify(
+  secret: Secret,
+  settings: ClassifySettings,
+  { isBearer = false } = {},
+): Classified | Refused {
   const { credential, token_prefix, passwords } = settings;
   const text = secret.reveal();
   if (text === '' || text.includes('\0'))
     return refused('malformed', 'the secret is empty or has a NUL in it');
-  const prefixed = token_prefix !== undefined && text.startsWith(token_prefix);
+  const prefixed = !isBearer && token_prefix !== undefined && text.startsWith(token_prefix);
   const token = prefixed ? text.slice(token_prefix.length) : text;
   const shape = looksLikeJwt(token);
 
-  if (prefixed || shape !== undefined || credential === 'token') {
+  if (isBearer || prefixed || shape !== undefined || credential === 'token') {
     if (credential === 'password') {
       return refused('token_disabled', 'the secret is a token, and credential is password');
     }

@@ -17,9 +17,9 @@ export interface IdentityRules {
   readonly require_email_verified: boolean;
 }
 
-/** What the provider is asked for when this localpart logs in with a password. */
-export function providerUsername(localpart: string, host: string, rules: IdentityRules): string {
-  const name = toProviderName(localpart);
+/** What the provider is asked for when somebody of this name logs in with a password. */
+export function providerUsername(authcid: string, host: string, rules: IdentityRules): string {
+  const name = toProviderName(authcid);
   return rules.sasl_username_mapping === 'join' ? `${name}@${host}` : name;
 }
 
@@ -45,12 +45,12 @@ export function judgeSubject(
     : undefined;
 }
 
-/** `undefined` when the claims are those of `localpart` at `host`. Pure. */
+/** The localpart at `host` of the user whose claims these are; a refusal when another one is expected. Pure. */
 export function judgeIdentity(
   claims: JsonObject,
-  { localpart, host }: { localpart: string; host: string },
+  { localpart, host }: { localpart: string | undefined; host: string },
   rules: IdentityRules,
-): Refused | undefined {
+): Refused | string {
   const subject = judgeSubject(claims, rules);
   if (subject !== undefined) return subject;
 
@@ -100,8 +100,8 @@ export function judgeIdentity(
       `the provider's ${field} cannot be a localpart (username_case, jid_escape)`,
     );
   }
-  return prepared === localpart
-    ? undefined
+  return localpart === undefined || prepared === localpart
+    ? prepared
     : refused('user_mismatch', "the secret is good, but it is another user's");
 }
 

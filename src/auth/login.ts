@@ -87,8 +87,8 @@ export function by(method: Method, verdict: Refused): Refused {
   return { ...verdict, method };
 }
 
-export function accepted(method: Method): Verdict {
-  return { outcome: 'accepted', method };
+export function accepted(method: Method, localpart: string): Verdict {
+  return { outcome: 'accepted', method, localpart };
 }
 
 /** What `work` comes to. A failure says by which method it was tried; one and the same error may have failed several. */

@@ -29,8 +29,8 @@ async function judge(
   afterwards: (work: () => Promise<void>) => void,
 ): Promise<Verdict> {
   const { settings } = provider;
-  const { localpart, host, secret } = login.credentials;
-  const username = providerUsername(localpart, host, settings);
+  const { authcid, host, secret } = login.credentials;
+  const username = providerUsername(authcid, host, settings);
   // Keys and token are fetched at the same time.
   const keys = usesSignatures(provider) ? haveKeysSoon(provider, login.signal) : Promise.resolve(false);
   const split = splitOneTimeCode(secret, settings.password_otp_digits);

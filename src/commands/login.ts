@@ -76,7 +76,13 @@ export async function login({ config, jid, stdin, print }: LoginOptions): Promis
 
   const secret = stdin ? (await readAll(process.stdin)).replace(/\r?\n$/, '') : await askForSecret();
   const started = performance.now();
-  const credentials = { localpart, host: name, secret: new Secret(secret) };
+  const credentials = {
+    localpart,
+    authcid: localpart,
+    host: name,
+    secret: new Secret(secret),
+    isBearer: false,
+  };
   const verdict = await judgeLogin(host, credentials, {
     deadlineAt: started + (settings.process.deadline ?? DEADLINE),
     now: () => performance.now(),

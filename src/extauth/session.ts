@@ -35,14 +35,22 @@ export interface Session {
   idle(): Promise<void>;
 }
 
+export interface StreamSession extends Session {
+  /** When the first byte of a request came that is not all here; `undefined` when there is none. */
+  unfinishedSince(): number | undefined;
+}
+
 /** Input that waits while one request is being judged; one frame is at most 64 KiB + 2. */
 const HIGH_WATER = 256 * 1024;
 
 /** ejabberd gives up, and closes the pipe, 30 s after it asked (extauth.erl, CALL_TIMEOUT): nobody waits for a later answer. */
 const SERVER_TIMEOUT = 30_000;
 
+/** Requests answered in one go before others have their turn: who floods a daemon harms nobody else. */
+const BATCH = 128;
+
 /** A session that reads frames or lines, whichever the first bytes speak. */
-export function createSession(options: SessionOptions): Session {
+export function createSession(options: SessionOptions): StreamSession {
   const { answer, write, pause, resume, close, now } = options;
   const queue = new ByteQueue();
   let codec: Codec | undefined =
@@ -72,7 +80,12 @@ export function createSession(options: SessionOptions): Session {
 
   function pump(): void {
     codec ??= detect(queue);
+    let rest = BATCH;
     while (codec !== undefined && !busy && !closed) {
+      if (rest-- === 0) {
+        takeTurns();
+        break;
+      }
       const spoken = codec;
       const { arrivedAt } = queue;
       const request = spoken.next(queue);
@@ -104,6 +117,16 @@ export function createSession(options: SessionOptions): Session {
     }
   }
 
+  function takeTurns(): void {
+    busy = true;
+    pause();
+    setImmediate(() => {
+      busy = false;
+      pump();
+      resume();
+    });
+  }
+
   return {
     feed(chunk) {
       if (closed) return;
@@ -114,6 +137,7 @@ export function createSession(options: SessionOptions): Session {
       }
       if (!busy) pump();
     },
+    unfinishedSince: () => (busy || queue.length === 0 ? undefined : queue.arrivedAt),
     idle: () => (busy ? new Promise((resolve) => onIdle.push(resolve)) : Promise.resolve()),
   };
 }

@@ -22,11 +22,14 @@ const TRACES = 131_072;
 /** When so many are set, too many strangers would find theirs set, too. */
 const MOST_TRACES = TRACES / 4;
 
+/** Until when it is good, and who it is where that was not known before. */
+type Known = number | { readonly until: number; readonly localpart: string };
+
 export function createRemembered(maxEntries = 10_000): Remembered {
   // Until when each is good. What is remembered has been judged by keys, all of it. Two generations: when the young one is
   // half of what is allowed, the old one goes as a whole.
-  let young = new Map<string, number>();
-  let old = new Map<string, number>();
+  let young = new Map<string, Known>();
+  let old = new Map<string, Known>();
   const traces = new Uint32Array(TRACES / 32);
   let traced = 0;
   let crypto: typeof import('node:crypto') | undefined;
@@ -34,20 +37,22 @@ export function createRemembered(maxEntries = 10_000): Remembered {
   // finds no secret to try names on.
   const scratch = Buffer.allocUnsafeSlow(KEY + MAX_TEXT);
 
-  function digest({ localpart, host, secret }: Credentials): string {
+  function digest({ localpart, host, secret, isBearer }: Credentials): string {
     if (crypto === undefined) {
       crypto = process.getBuiltinModule('node:crypto');
       crypto.randomFillSync(scratch, 0, KEY);
     }
-    // Every part with its length: no two logins run together to the same text.
-    const head = `${host.length}:${host}${localpart.length}:${localpart}`;
+    // Every part with its length: no two logins run together to the same text. Nobody's token in particular (-) is not
+    // that of a user without a name.
+    const whose = localpart === undefined ? '-' : `${localpart.length}:${localpart}`;
+    const head = `${isBearer ? 'b' : 'p'}${host.length}:${host}${whose}`;
     const middle = KEY + scratch.write(head, KEY);
     const end = middle + scratch.write(secret.reveal(), middle);
     return crypto.hash('sha256', scratch.subarray(0, end), 'base64');
   }
 
   /** Whether it can be remembered at all: what is longer is no JWT. */
-  function fits({ localpart, host, secret }: Credentials): boolean {
+  function fits({ localpart = '', host, secret }: Credentials): boolean {
     return 3 * (localpart.length + host.length + secret.reveal().length) < MAX_TEXT - 32;
   }
 
@@ -67,9 +72,13 @@ export function createRemembered(maxEntries = 10_000): Remembered {
     find(credentials, now) {
       if (!isTraced(traceOf(credentials)) || !fits(credentials)) return undefined;
       const name = digest(credentials);
-      const until = young.get(name) ?? old.get(name);
-      if (until === undefined || now >= until) return undefined;
-      return { outcome: 'accepted', method: 'jwt', until, remembered: true };
+      const known = young.get(name) ?? old.get(name);
+      if (known === undefined) return undefined;
+      // Where the name was not asked about, it is part of the answer.
+      const { until, localpart = '' } =
+        typeof known === 'number' ? { until: known, localpart: credentials.localpart } : known;
+      if (now >= until) return undefined;
+      return { outcome: 'accepted', method: 'jwt', localpart, until, remembered: true };
     },
     keep(credentials, verdict, now) {
       if (verdict.outcome !== 'accepted' || verdict.until === undefined || !fits(credentials)) return;
@@ -79,7 +88,11 @@ export function createRemembered(maxEntries = 10_000): Remembered {
         old = young;
         young = new Map();
       }
-      young.set(digest(credentials), Math.min(verdict.until, now + KEEP_FOR));
+      const until = Math.min(verdict.until, now + KEEP_FOR);
+      young.set(
+        digest(credentials),
+        credentials.localpart === undefined ? { until, localpart: verdict.localpart } : until,
+      );
     },
     forget() {
       young = new Map();

@@ -7,6 +7,7 @@ import { createKeySource, fixedKeySource, type KeySource, REFRESH_AFTER } from '
 import { createMetadataSource, type Metadata, type MetadataSource } from './metadata.ts';
 
 export interface Published {
+  readonly name: string;
   /** `undefined` where the settings name nothing that has metadata. */
   readonly metadata: MetadataSource | undefined;
   /** The keys as far as it is known where they are: from a file, at `jwks_uri`, or where the metadata says. Never waits. */
@@ -15,7 +16,15 @@ export interface Published {
 
 export interface Directory {
   of(settings: ProviderSettings): Published;
+  /** How old the keys of each provider are. */
+  keyAges(): readonly KeyAge[];
   close(): void;
+}
+
+export interface KeyAge {
+  /** The issuer, or what is known of it. */
+  readonly issuer: string;
+  readonly milliseconds: number;
 }
 
 export interface DirectoryOptions {
@@ -34,7 +43,7 @@ export function createDirectory({ observe, now, onKeysChanged = () => {} }: Dire
   function publish(settings: ProviderSettings): Published {
     if (settings.keys !== undefined) {
       const fixed = fixedKeySource(settings.keys);
-      return { metadata: metadataOf(settings), keys: () => fixed };
+      return { name: nameOf(settings), metadata: metadataOf(settings), keys: () => fixed };
     }
     const http = connect(settings);
     const metadata = metadataOf(settings, http);
@@ -55,6 +64,7 @@ export function createDirectory({ observe, now, onKeysChanged = () => {} }: Dire
     }
 
     return {
+      name: nameOf(settings),
       metadata,
       keys() {
         if (settings.jwks_uri !== undefined) return sourceAt(settings.jwks_uri);
@@ -86,15 +96,21 @@ export function createDirectory({ observe, now, onKeysChanged = () => {} }: Dire
     return named === undefined ? undefined : createMetadataSource(settings, http, now);
   }
 
-  /** Also while nobody logs in: a key that was taken back must not be found still here in the morning. */
-  function refresh(): void {
-    for (const { keys } of published.values()) {
+  function sources(): { name: string; source: KeySource }[] {
+    return [...published.values()].flatMap(({ name, keys }) => {
       try {
-        keys()?.refresh();
+        const source = keys();
+        return source === undefined ? [] : [{ name, source }];
       } catch {
         // The metadata names an address that is not trusted; who logs in will see it.
+        return [];
       }
-    }
+    });
+  }
+
+  /** Also while nobody logs in: a key that was taken back must not be found still here in the morning. */
+  function refresh(): void {
+    for (const { source } of sources()) source.refresh();
   }
 
   return {
@@ -112,9 +128,18 @@ export function createDirectory({ observe, now, onKeysChanged = () => {} }: Dire
       refreshing.unref();
       return found;
     },
+    keyAges: () =>
+      sources().flatMap(({ name, source }) => {
+        const age = source.age();
+        return age === undefined ? [] : [{ issuer: name, milliseconds: age }];
+      }),
     close() {
       clearInterval(refreshing);
       for (const client of clients) client.close();
     },
   };
+}
+
+function nameOf({ issuer, discovery_url, jwks_uri }: ProviderSettings): string {
+  return issuer ?? discovery_url ?? jwks_uri ?? 'unknown';
 }

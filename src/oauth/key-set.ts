@@ -21,6 +21,8 @@ export interface KeySource {
   refetch(signal: AbortSignal): Promise<KeySet | undefined>;
   /** Fetches in the background what is missing or old. Never throws. */
   refresh(): void;
+  /** Milliseconds since the provider last said that these are its keys; `undefined` when it never has. */
+  age(): number | undefined;
 }
 
 /** How often keys are looked at again while everything is fine. */
@@ -96,6 +98,7 @@ export function createKeySource({ load, now, onChange = () => {} }: KeySourceOpt
 
   return {
     refresh,
+    age: () => (known === undefined ? undefined : now() - loadedAt),
     now: current,
     async get(signal) {
       const found = current();
@@ -125,6 +128,7 @@ export function fixedKeySource(set: KeySet): KeySource {
     get: () => Promise.resolve(set),
     refetch: () => Promise.resolve(undefined),
     refresh: () => {},
+    age: () => undefined,
   };
 }
 
