@@ -86,7 +86,7 @@ const outputs = await Promise.all([
     entryPoints: { commands: 'src/commands/index.ts' },
     outdir: 'dist',
     format: 'esm',
-    external: [typescript, 'yargs'],
+    external: [typescript, 'yargs', 'koffi'],
     banner: { js: "import{createRequire as _cr}from'node:module';const require=_cr(import.meta.url);" },
   }),
 ]);

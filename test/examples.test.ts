@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Reader } from '../src/config/files.ts';
+import { listenOptions } from '../src/config/listen.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { hostOptions, processOptions } from '../src/config/schema.ts';
 import { root } from './support/bridge.ts';
@@ -52,6 +53,7 @@ describe('the README', () => {
     ...Object.keys(hostOptions.http.wrapped.entries).map((name) => `http.${name}`),
     ...Object.keys(processOptions).filter((name) => name !== 'log'),
     ...Object.keys(processOptions.log.wrapped.entries).map((name) => `log.${name}`),
+    ...Object.keys(listenOptions).map((name) => `listen.${name}`),
     'hosts',
   ];
   it('has a row for every option, and for none that does not exist', () => {

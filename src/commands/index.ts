@@ -27,6 +27,15 @@ export async function main(args: readonly string[]): Promise<void> {
       },
     )
     .command(
+      'serve',
+      'the daemon: one process for a whole machine, on the sockets that the configuration lists (listen)',
+      {},
+      async ({ config, logLevel }) => {
+        const { serve } = await import('./serve.ts');
+        process.exitCode = await serve({ config: fileOf(config), logLevel: levelOf(logLevel) });
+      },
+    )
+    .command(
       'login <jid>',
       'log one user in as the server would, and show every step; the secret is asked for',
       (command) =>
@@ -40,8 +49,8 @@ export async function main(args: readonly string[]): Promise<void> {
     )
     .option('config', { type: 'string', describe: 'configuration file (YAML or JSON)', global: true })
     .option('log-level', {
-      choices: ['debug', 'info', 'warn', 'error', 'silent'],
-      describe: 'how much the bridge logs',
+      choices: LEVELS,
+      describe: 'how much is logged',
       global: true,
     })
     .version(version())
@@ -61,6 +70,12 @@ export async function main(args: readonly string[]): Promise<void> {
     if (usage) process.stderr.write('Try extauth-oauth --help\n');
     process.exitCode = usage ? EXIT.usage : EXIT.failed;
   }
+}
+
+const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
+
+function levelOf(value: unknown): (typeof LEVELS)[number] | undefined {
+  return LEVELS.find((level) => level === value);
 }
 
 /** The command line is not understood. */

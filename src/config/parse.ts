@@ -2,6 +2,8 @@
 import leven from 'leven';
 import * as v from 'valibot';
 import { FOR_PASSWORDS, inherit, isRecord, type Raw, unusedBeside } from './inherit.ts';
+import { listenContradictions, listenOptions, metricsSchema } from './listen.ts';
+import { findHost } from './patterns.ts';
 import { type Problem, pathOf } from './problems.ts';
 import { amongProviders, cautions, contradictions } from './rules.ts';
 import {
@@ -80,6 +82,13 @@ export function parseConfig(raw: unknown): Parsed {
       reportTypes(override, path, problems, {});
       addDraft(name, inherit(defaults, override), path);
     }
+  }
+  if (process.success) {
+    const names = found.map(({ pattern }) => pattern);
+    listenContradictions(process.output, (name) => findHost(names, name) !== undefined, {
+      problems,
+      warnings,
+    });
   }
   return {
     process: process.success ? process.output : v.parse(processSchema, {}),
@@ -218,9 +227,11 @@ function report(
   }
 }
 
-/** The options that may stand where an unknown one stood: inside `http` or `log`. */
+/** The options that may stand where an unknown one stood: inside `listen`, `metrics`, `http` or `log`. */
 function knownKeys(path: readonly string[]): string[] {
   const group = path.at(-2);
+  if (path[0] === 'listen') return Object.keys(listenOptions);
+  if (group === 'metrics') return Object.keys(metricsSchema.entries);
   if (group === 'log') return Object.keys(processOptions.log.wrapped.entries);
   return Object.keys(hostOptions.http.wrapped.entries);
 }

@@ -1,6 +1,7 @@
 // Every option with its default and its meaning. The names follow mod_auth_oauth_external without `oauth_external_`.
 // The README's table of options is held to this file by a test.
 import * as v from 'valibot';
+import { listenSchema, metricsSchema } from './listen.ts';
 import {
   absolutePath,
   algorithmNames,
@@ -133,6 +134,10 @@ export const processOptions = {
     }),
     {},
   ),
+  /** The sockets of `serve`. */
+  listen: v.optional(listenSchema),
+  /** Where `serve` tells Prometheus how it is. */
+  metrics: v.optional(metricsSchema),
 } as const;
 
 export const hostSchema = v.strictObject(hostOptions);

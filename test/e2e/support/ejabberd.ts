@@ -266,7 +266,8 @@ function killQuietly(pid: number): void {
   }
 }
 
-function accepts(port: number): Promise<boolean> {
+/** True when a TCP port of the loopback interface accepts a connection. */
+export function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
     socket.once('connect', () => {
@@ -278,7 +279,7 @@ function accepts(port: number): Promise<boolean> {
 }
 
 /** Ports that were free a moment ago; all held at once so that they differ. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(
     Array.from(
       { length: count },

@@ -14,6 +14,14 @@ declare module '@xmpp/client' {
     authzid?: string;
   }
 
+  /** A SASL mechanism, as the package saslmechanisms has them. */
+  export interface Mechanism {
+    readonly name: string;
+    readonly clientFirst: boolean;
+    response(credentials: Credentials): string;
+    challenge(text: string): unknown;
+  }
+
   export type Authenticate = (credentials: Credentials, mechanism: string) => Promise<void>;
 
   export interface Options {
@@ -25,6 +33,7 @@ declare module '@xmpp/client' {
 
   export interface Client {
     readonly reconnect: { stop(): void };
+    readonly saslFactory: { use(name: string, mechanism: new () => Mechanism): void };
     readonly iqCaller: { request(stanza: Element, timeout?: number): Promise<Element> };
     start(): Promise<{ toString(): string }>;
     stop(): Promise<unknown>;

@@ -1,5 +1,5 @@
-// One login of a real XMPP client (@xmpp/client) with SASL PLAIN over plain TCP to loopback.
-import { type Client, client as createClient } from '@xmpp/client';
+// One login of a real XMPP client (@xmpp/client) over plain TCP to loopback: with SASL PLAIN, or with a mechanism for tokens.
+import { type Client, type Credentials, client as createClient, type Mechanism } from '@xmpp/client';
 
 /** A login goes through the queue of a worker pool, and the bridge may use its whole deadline. */
 const loginTimeout = 20_000;
@@ -11,6 +11,10 @@ export interface Login {
   username: string;
   /** Bytes are sent as they are, text as UTF-8; neither is normalised. */
   password: string | Buffer;
+  /** For `PLAIN`, and for the `a=` of OAUTHBEARER. */
+  authzid?: string;
+  /** Default: PLAIN. With the others the password is a token. */
+  mechanism?: 'PLAIN' | 'OAUTHBEARER' | 'XOAUTH2';
   timeout?: number;
 }
 
@@ -26,6 +30,10 @@ export interface NotLoggedIn {
   readonly ok: false;
   /** The SASL or stream error, a system error code, `disconnected` or `timeout`. */
   readonly condition: string;
+  /** What the server says in words. */
+  readonly text: string | undefined;
+  /** The server's only challenge: with tokens the error (RFC 7628 section 3.2.2). */
+  readonly challenge: string | undefined;
   readonly ms: number;
 }
 
@@ -35,6 +43,8 @@ export async function login({
   domain,
   username,
   password,
+  authzid = '',
+  mechanism = 'PLAIN',
   timeout = loginTimeout,
 }: Login): Promise<LoggedIn | NotLoggedIn> {
   const started = performance.now();
@@ -44,10 +54,20 @@ export async function login({
     timeout,
     // A function, because with a plain object the client refuses PLAIN without TLS and normalises the name.
     credentials: async (authenticate, mechanisms) => {
-      if (!mechanisms.includes('PLAIN')) throw new Error(`PLAIN is not offered, only ${mechanisms}`);
-      await authenticate({ username: bytes(username), password: bytes(password) }, 'PLAIN');
+      if (!mechanisms.includes(mechanism)) throw new Error(`${mechanism} is not offered, only ${mechanisms}`);
+      await authenticate(
+        { username: bytes(username), password: bytes(password), authzid: bytes(authzid) },
+        mechanism,
+      );
     },
   });
+  let challenge: string | undefined;
+  if (mechanism !== 'PLAIN') {
+    const mechanismClass = tokenMechanism(mechanism, (text) => {
+      challenge = text;
+    });
+    client.saslFactory.use(mechanism, mechanismClass);
+  }
   client.reconnect.stop();
   let timer: NodeJS.Timeout | undefined;
   try {
@@ -64,7 +84,8 @@ export async function login({
   } catch (error) {
     const ms = performance.now() - started;
     await client.stop().catch(() => {});
-    return { ok: false, condition: condition(error), ms };
+    const { text } = error as { text?: string };
+    return { ok: false, condition: condition(error), text, challenge, ms };
   } finally {
     clearTimeout(timer);
   }
@@ -96,6 +117,30 @@ export async function attempt(credentials: Login): Promise<string> {
   if (!result.ok) return result.condition;
   await logOut(result);
   return 'ok';
+}
+
+/** The package has no mechanism for tokens. */
+function tokenMechanism(
+  name: 'OAUTHBEARER' | 'XOAUTH2',
+  onChallenge: (text: string) => void,
+): new () => Mechanism {
+  return class {
+    readonly name = name;
+    readonly clientFirst = true;
+    #isOver = false;
+
+    response({ username, password, authzid }: Credentials): string {
+      // RFC 7628 section 3.2.3: the client has to answer the error before it is refused.
+      if (this.#isOver) return name === 'OAUTHBEARER' ? '\x01' : '';
+      if (name === 'XOAUTH2') return `user=${username}\x01auth=Bearer ${password}\x01\x01`;
+      return `n,${authzid ? `a=${authzid}` : ''},\x01auth=Bearer ${password}\x01\x01`;
+    }
+
+    challenge(text: string): void {
+      this.#isOver = true;
+      onChallenge(text);
+    }
+  };
 }
 
 /** The client's base64 takes one character for one byte: every byte of the UTF-8 form as a character of its own. */

@@ -1,0 +1,91 @@
+// One accepted connection: the socket's flow and end, whatever is spoken over it.
+import type { Socket } from 'node:net';
+
+/** What is spoken over a connection. */
+export interface Conversation {
+  feed(chunk: Uint8Array): void;
+  /** Resolves when nothing is being judged. */
+  idle(): Promise<void>;
+  /** Since when something that has begun is not all here. */
+  unfinishedSince(): number | undefined;
+}
+
+export interface Flow {
+  write(bytes: Buffer | string): void;
+  pause(): void;
+  resume(): void;
+  /** Gives the connection up; what was written still leaves. */
+  close(): void;
+}
+
+export interface Connection {
+  /** Answers what is being judged, and closes. */
+  end(): Promise<void>;
+  /** Closes at once what has begun to say something and does not go on, or does not take its answers. */
+  expire(now: number): void;
+}
+
+/** Answers that the other side does not take; more is not asked for until it does. */
+const MAX_UNTAKEN = 64 * 1024;
+/** Who has sent half a request, or not taken its answers, for so long, will not any more. */
+const PATIENCE = 30_000;
+
+/** `converse` is given the ways to answer, and gives the conversation. */
+export function createConnection(
+  socket: Socket,
+  {
+    converse,
+    now,
+    onClose,
+  }: { converse: (flow: Flow) => Conversation; now: () => number; onClose: () => void },
+): Connection {
+  let holds = 0;
+  let untakenSince: number | undefined;
+  let ended = false;
+
+  function hold(): void {
+    if (holds++ === 0) socket.pause();
+  }
+  function release(): void {
+    if (--holds === 0) socket.resume();
+  }
+
+  const conversation = converse({
+    write(bytes) {
+      if (!socket.writable) return;
+      socket.write(bytes);
+      if (untakenSince !== undefined || socket.writableLength <= MAX_UNTAKEN) return;
+      untakenSince = now();
+      hold();
+      socket.once('drain', () => {
+        untakenSince = undefined;
+        release();
+      });
+    },
+    pause: hold,
+    resume: release,
+    close: () => socket.end(() => socket.destroy()),
+  });
+
+  socket.on('data', (chunk: Buffer) => {
+    if (!ended) conversation.feed(chunk);
+  });
+  // The other side has said all it wants to say, and may still wait for answers.
+  socket.on('end', () => void finish());
+  socket.on('error', () => socket.destroy());
+  socket.on('close', onClose);
+
+  async function finish(): Promise<void> {
+    ended = true;
+    await conversation.idle();
+    socket.end(() => socket.destroy());
+  }
+
+  return {
+    end: finish,
+    expire(at) {
+      const since = untakenSince ?? conversation.unfinishedSince();
+      if (since !== undefined && at - since > PATIENCE) socket.destroy();
+    },
+  };
+}

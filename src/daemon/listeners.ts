@@ -1,0 +1,176 @@
+// All the sockets of the daemon: opened, changed and closed as the configuration says, and the connections over them.
+import { createServer, type Server, type Socket } from 'node:net';
+import type { SocketOptions } from '../config/listen.ts';
+import type { Mechanism } from '../dovecot/sasl.ts';
+import { numberOf } from './accounts.ts';
+import type { Connection } from './connection.ts';
+import type { Libc, Peer } from './libc.ts';
+import { ListenError, nameOf, open, permit } from './sockets.ts';
+
+/** A socket and what is spoken over it. */
+export interface Served extends SocketOptions {
+  readonly protocol: 'extauth' | 'dovecot' | 'metrics';
+  /** For dovecot: the virtual host, and what is announced in place of all mechanisms. */
+  readonly host?: string | undefined;
+  readonly mechanisms?: readonly Mechanism[] | undefined;
+}
+
+export interface ListenersOptions {
+  /** Speaks with who has connected. `onClose` when the connection is gone. */
+  readonly accept: (socket: Socket, listener: Listener, onClose: () => void) => Connection;
+  /** Somebody was not let in. */
+  readonly onTurnedAway: (listener: Listener, why: string, peer?: Peer) => void;
+  /** Listening sockets that systemd has opened, by name. */
+  readonly passed: ReadonlyMap<string, number>;
+  readonly loadLibc: () => Promise<Libc>;
+  readonly now: () => number;
+}
+
+export interface Listener {
+  readonly name: string;
+  /** As the configuration has them now. */
+  options(): Served;
+  readonly connections: ReadonlySet<Connection>;
+}
+
+export interface Listeners {
+  /** Opens what is new, closes what is gone, and changes the rest in place. Throws a ListenError; what is open stays. */
+  apply(listen: readonly Served[]): Promise<void>;
+  list(): readonly Listener[];
+  /** Stops listening, and resolves when all connections have had their last answers. */
+  close(): Promise<void>;
+}
+
+interface Entry extends Listener {
+  readonly server: Server;
+  /** systemd has opened it, and keeps it. */
+  readonly isPassed: boolean;
+  current: Served;
+  allowed: Allowed | undefined;
+  remove: () => void;
+  connections: Set<Connection>;
+}
+
+/** Who may connect; `undefined` in place of it: whoever the permissions of the socket let in. */
+interface Allowed {
+  readonly libc: Libc;
+  readonly uids: readonly number[];
+  readonly gids: readonly number[];
+}
+
+/** How often connections are looked at that may have been left hanging. */
+const LOOK_EVERY = 5000;
+
+export function createListeners(options: ListenersOptions): Listeners {
+  const { accept, onTurnedAway, passed, loadLibc, now } = options;
+  const entries = new Map<string, Entry>();
+  const timer = setInterval(() => {
+    for (const { connections } of entries.values())
+      for (const connection of connections) connection.expire(now());
+  }, LOOK_EVERY);
+  timer.unref();
+
+  async function apply(listen: readonly Served[]): Promise<void> {
+    const wanted = new Map(listen.map((each) => [keyOf(each), each]));
+    for (const [key, entry] of entries) {
+      if (wanted.has(key)) continue;
+      entries.delete(key);
+      void closeEntry(entry);
+    }
+    for (const [key, each] of wanted) {
+      const allowed = await allowedBy(each);
+      const entry = entries.get(key);
+      if (entry === undefined) {
+        entries.set(key, await openEntry(each, allowed));
+        continue;
+      }
+      if (each.path !== undefined && !entry.isPassed) permit(each.path, each);
+      entry.current = each;
+      entry.allowed = allowed;
+    }
+  }
+
+  async function openEntry(current: Served, allowed: Allowed | undefined): Promise<Entry> {
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
+    const entry: Entry = {
+      name: nameOf(current),
+      options: () => entry.current,
+      server,
+      isPassed: current.name !== undefined && passed.has(current.name),
+      current,
+      allowed,
+      remove: () => {},
+      connections: new Set(),
+    };
+    server.on('connection', (socket) => welcome(socket, entry));
+    entry.remove = await open(server, current, passed);
+    // Out of descriptors, say: who has connected already stays.
+    server.on('error', (error) => onTurnedAway(entry, `it cannot be accepted (${error.name})`));
+    return entry;
+  }
+
+  function welcome(socket: Socket, entry: Entry): void {
+    const turnAway = (why: string, peer?: Peer): void => {
+      socket.on('error', () => {});
+      socket.destroy();
+      onTurnedAway(entry, why, peer);
+    };
+    if (entry.connections.size >= entry.current.max_connections)
+      return void turnAway('there are too many connections (max_connections)');
+    if (entry.allowed !== undefined) {
+      const peer = peerOf(socket, entry.allowed.libc);
+      if (peer === undefined) return void turnAway('the kernel does not say who it is');
+      if (!isAllowed(peer, entry.allowed))
+        return void turnAway('it is nobody of allow_uids or allow_gids', peer);
+    }
+    const connection = accept(socket, entry, () => entry.connections.delete(connection));
+    entry.connections.add(connection);
+    socket.resume();
+  }
+
+  async function allowedBy({ allow_uids, allow_gids }: SocketOptions): Promise<Allowed | undefined> {
+    if (allow_uids === undefined && allow_gids === undefined) return undefined;
+    try {
+      return {
+        libc: await loadLibc(),
+        uids: (allow_uids ?? []).map((name) => numberOf('user', name)),
+        gids: (allow_gids ?? []).map((name) => numberOf('group', name)),
+      };
+    } catch (error) {
+      throw new ListenError(`allow_uids and allow_gids cannot be kept: ${(error as Error).message}`);
+    }
+  }
+
+  async function closeEntry({ server, remove, connections }: Entry): Promise<void> {
+    server.close();
+    remove();
+    await Promise.all([...connections].map((connection) => connection.end()));
+  }
+
+  return {
+    apply,
+    list: () => [...entries.values()],
+    async close() {
+      await Promise.all([...entries.values()].map(closeEntry));
+    },
+  };
+}
+
+/** What it takes a new socket to change. The rest holds for the next connection, and the next login. */
+function keyOf({ path, address, name, protocol }: Served): string {
+  return JSON.stringify([path, address, name, protocol]);
+}
+
+function isAllowed({ uid, gids }: Peer, allowed: Allowed): boolean {
+  return allowed.uids.includes(uid) || gids.some((gid) => allowed.gids.includes(gid));
+}
+
+function peerOf(socket: Socket, libc: Libc): Peer | undefined {
+  try {
+    // Not documented, and there in every version of Node.
+    const { fd } = (socket as unknown as { _handle: { fd: number } })._handle;
+    return libc.peerOf(fd);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,331 @@
+// One conversation of the Dovecot authentication client protocol, server side: lines in, lines out, many logins at a time,
+// each known by its id. https://doc.dovecot.org/developer_manual/design/auth_protocol/
+//
+// The one rule that matters: each AUTH and each CONT is answered by exactly one line, and nothing else is ever said. A
+// client like Prosody's takes the next line for the answer to its last question, whatever that was.
+import { ByteQueue } from '../extauth/byte-queue.ts';
+import { createLineReader, escapeValue, type Line, unescapeValue } from './lines.ts';
+import { isMechanism, type Mechanism, parseMessage, type SaslMessage } from './sasl.ts';
+
+export interface SaslRequest {
+  readonly message: SaslMessage;
+  /** What the client calls the service that somebody logs in to: `xmpp`, `smtp`, or a virtual host. */
+  readonly service: string;
+  /** When the first byte of the line came. */
+  readonly arrivedAt: number;
+}
+
+/** Dovecot's words for what kind of no it is (auth-client-interface.h). */
+export type FailureCode = 'temp_fail' | 'authz_fail' | 'user_disabled' | 'auth_mech_invalid';
+
+/** What a login comes to, in the words of this protocol. */
+export type SaslOutcome =
+  | { readonly outcome: 'accepted'; readonly user: string }
+  | {
+      readonly outcome: 'refused';
+      readonly user?: string | undefined;
+      readonly reason?: string | undefined;
+      readonly code?: FailureCode | undefined;
+      /** What a mechanism for tokens says before it fails: the error of RFC 7628 section 3.2.2, JSON. */
+      readonly challenge?: string | undefined;
+    }
+  | {
+      readonly outcome: 'unavailable';
+      readonly user?: string | undefined;
+      readonly reason?: string | undefined;
+    };
+
+/** Judges one login. Never throws, never rejects. */
+export type SaslAnswer = (request: SaslRequest) => SaslOutcome | Promise<SaslOutcome>;
+
+/** Told of what came to no login: a line that is none, or a message that is none of its mechanism. */
+export type SaslFault = 'malformed' | 'mechanism' | 'busy';
+
+export interface DovecotOptions {
+  readonly answer: SaslAnswer;
+  /** What is announced, and nothing else is taken. */
+  readonly mechanisms: () => readonly Mechanism[];
+  readonly write: (bytes: string) => void;
+  /** Stops and restarts the flow of input. */
+  readonly pause: () => void;
+  readonly resume: () => void;
+  /** Gives the connection up: the other side speaks something else. */
+  readonly close: (why: string) => void;
+  readonly onFault: (fault: SaslFault, arrivedAt: number) => void;
+  /** Milliseconds of a monotonic clock. */
+  readonly now: () => number;
+  /** What this connection is called: ours, and unguessable. */
+  readonly ids: { readonly pid: number; readonly connection: number; readonly cookie: string };
+}
+
+export interface DovecotSession {
+  /** More input. The chunk is copied. */
+  feed(chunk: Uint8Array): void;
+  /** Resolves when every login that is being judged has been answered. */
+  idle(): Promise<void>;
+  /** When the first byte of a line came that is not all here, or of the greeting; `undefined` when nothing is missing. */
+  unfinishedSince(): number | undefined;
+}
+
+/** 1.2 is what Dovecot 2.3 speaks; clients only look at the first number. */
+const VERSION = { major: '1', minor: '2' };
+/** Logins judged at a time, and those that wait for the client's next message. Prosody has one, Postfix one a process. */
+const MAX_JUDGING = 256;
+const MAX_WAITING = 256;
+/** Lines read before others have their turn: a client that floods us harms itself alone. */
+const BATCH = 64;
+/** Commands that there are not, before we believe that this is no client of the protocol. */
+const MAX_NONSENSE = 16;
+
+/** A login that waits for its client: for the first message, or for the acknowledgement of a refusal. */
+type Waiting =
+  | { readonly for: 'message'; readonly mechanism: Mechanism; readonly service: string }
+  | { readonly for: 'acknowledgement'; readonly failure: string };
+
+interface Judged {
+  readonly mechanism: Mechanism;
+  readonly service: string;
+  readonly encoded: string;
+  readonly arrivedAt: number;
+}
+
+/**
+ * An empty message, as XMPP writes it (RFC 6120 section 6.4.2). Prosody's module passes it on when the client has sent
+ * none, and must get it back: an empty field makes the module fail. Postfix leaves the whole parameter out.
+ */
+const EMPTY = '=';
+
+/** Says hello at once: clients wait for that, and some say nothing before. */
+export function createDovecotSession(options: DovecotOptions): DovecotSession {
+  const { answer, mechanisms, write, pause, resume, close, onFault, now, ids } = options;
+  const queue = new ByteQueue();
+  const nextLine = createLineReader();
+  const waiting = new Map<string, Waiting>();
+  const judging = new Map<string, symbol>();
+  const openedAt = now();
+  let greeted = false;
+  let closed = false;
+  let replies = '';
+  let reading = false;
+  let nonsense = 0;
+  let onIdle: (() => void)[] = [];
+
+  say(`VERSION\t${VERSION.major}\t${VERSION.minor}`);
+  // Who listens in learns the secret: clients keep such mechanisms off connections that are not encrypted.
+  for (const mechanism of mechanisms()) say(`MECH\t${mechanism}\tplaintext`);
+  say(`SPID\t${ids.pid}`);
+  say(`CUID\t${ids.connection}`);
+  say(`COOKIE\t${ids.cookie}`);
+  say('DONE');
+  flush();
+
+  function say(line: string | undefined): void {
+    if (line !== undefined && !closed) replies += `${line}\n`;
+  }
+
+  /** What could be answered at once leaves in one write, however many lines came in one read. */
+  function flush(): void {
+    if (replies === '') return;
+    const lines = replies;
+    replies = '';
+    write(lines);
+  }
+
+  function giveUp(why: string): undefined {
+    flush();
+    closed = true;
+    judging.clear();
+    waiting.clear();
+    settle();
+    close(why);
+  }
+
+  // Each of these gives the one line that answers, or `undefined` where it comes later, or never has to.
+
+  function read({ fields, tooLong }: Line, arrivedAt: number): string | undefined {
+    const [command = '', id = '', ...rest] = fields;
+    if (!greeted) {
+      // Whoever begins otherwise speaks another protocol: HTTP, say, that a web page has sent to a port of this machine.
+      if (command !== 'VERSION') return giveUp('it does not begin with VERSION');
+      if (id !== VERSION.major) return giveUp('it speaks another version of the protocol');
+      greeted = true;
+      return undefined;
+    }
+    if (command !== 'AUTH' && command !== 'CONT' && command !== 'CANCEL') {
+      // A later version of the protocol may have more of them.
+      return command !== 'CPID' && ++nonsense > MAX_NONSENSE
+        ? giveUp('it says nothing of this protocol')
+        : undefined;
+    }
+    // Without a number there is nothing that could be answered.
+    if (!/^[0-9]{1,10}$/.test(id)) return giveUp('a request has no number');
+    if (command === 'CANCEL') return cancel(id);
+    // An answer to the one would be taken for an answer to the other.
+    if (judging.has(id)) return giveUp('two requests have one number');
+    if (tooLong) {
+      waiting.delete(id);
+      return faulty(id, 'malformed', arrivedAt);
+    }
+    return command === 'AUTH' ? begin(id, rest, arrivedAt) : proceed(id, rest[0] ?? '', arrivedAt);
+  }
+
+  /** AUTH id mechanism [parameter...] [resp=base64]. */
+  function begin(
+    id: string,
+    [mechanism = '', ...parameters]: readonly string[],
+    arrivedAt: number,
+  ): string | undefined {
+    waiting.delete(id);
+    if (!isMechanism(mechanism) || !mechanisms().includes(mechanism))
+      return faulty(id, 'mechanism', arrivedAt);
+    const of = (name: string): string | undefined =>
+      parameters.find((parameter) => parameter.startsWith(`${name}=`))?.slice(name.length + 1);
+    const service = unescapeValue(of('service') ?? '');
+    const initial = of('resp');
+    if (initial === undefined || initial === '' || initial === EMPTY) {
+      wait(id, { for: 'message', mechanism, service });
+      return `CONT\t${id}\t${initial === undefined ? '' : EMPTY}`;
+    }
+    return judge(id, { mechanism, service, encoded: initial, arrivedAt });
+  }
+
+  function proceed(id: string, encoded: string, arrivedAt: number): string | undefined {
+    const login = waiting.get(id);
+    waiting.delete(id);
+    switch (login?.for) {
+      case undefined:
+        return faulty(id, 'malformed', arrivedAt);
+      case 'acknowledgement':
+        return login.failure;
+      case 'message':
+        return judge(id, { mechanism: login.mechanism, service: login.service, encoded, arrivedAt });
+    }
+  }
+
+  function cancel(id: string): undefined {
+    waiting.delete(id);
+    // What it comes to is not said any more.
+    judging.delete(id);
+    settle();
+  }
+
+  function faulty(id: string, fault: SaslFault, arrivedAt: number): string {
+    onFault(fault, arrivedAt);
+    return failed(id, FAULTS[fault]);
+  }
+
+  function wait(id: string, login: Waiting): void {
+    // A user who has lost interest need not be cancelled. Nothing is said about the oldest: nobody would understand it.
+    const [oldest] = waiting.keys();
+    if (waiting.size >= MAX_WAITING && oldest !== undefined) waiting.delete(oldest);
+    waiting.set(id, login);
+  }
+
+  function judge(id: string, { mechanism, service, encoded, arrivedAt }: Judged): string | undefined {
+    const bytes = decodeBase64(encoded);
+    const message = bytes === undefined ? undefined : parseMessage(mechanism, bytes);
+    if (message === undefined) return faulty(id, 'malformed', arrivedAt);
+    if (judging.size >= MAX_JUDGING) return faulty(id, 'busy', arrivedAt);
+    const outcome = answer({ message, service, arrivedAt });
+    if (!(outcome instanceof Promise)) return conclude(id, outcome);
+    const ticket = Symbol(id);
+    judging.set(id, ticket);
+    void outcome.then((late) => {
+      // Cancelled, or given up; the number may be another login's by now.
+      if (judging.get(id) !== ticket) return;
+      judging.delete(id);
+      say(conclude(id, late));
+      if (!reading) flush();
+      settle();
+    });
+    return undefined;
+  }
+
+  function conclude(id: string, outcome: SaslOutcome): string {
+    switch (outcome.outcome) {
+      case 'accepted':
+        return `OK\t${id}\tuser=${escapeValue(outcome.user)}`;
+      case 'unavailable':
+        return failed(id, { user: outcome.user, reason: outcome.reason, code: 'temp_fail' });
+      case 'refused': {
+        const { challenge, ...parameters } = outcome;
+        const failure = failed(id, parameters);
+        if (challenge === undefined) return failure;
+        wait(id, { for: 'acknowledgement', failure });
+        return `CONT\t${id}\t${Buffer.from(challenge).toString('base64')}`;
+      }
+    }
+  }
+
+  function settle(): void {
+    if (judging.size > 0) return;
+    for (const resolve of onIdle) resolve();
+    onIdle = [];
+  }
+
+  function readSome(): void {
+    reading = true;
+    let rest = BATCH;
+    for (; rest > 0 && !closed; rest--) {
+      const { arrivedAt } = queue;
+      const line = nextLine(queue);
+      if (line === undefined) break;
+      say(read(line, arrivedAt));
+    }
+    reading = false;
+    flush();
+    if (rest > 0 || closed) return;
+    pause();
+    setImmediate(() => {
+      readSome();
+      resume();
+    });
+  }
+
+  return {
+    feed(chunk) {
+      if (closed) return;
+      queue.push(chunk, now());
+      readSome();
+    },
+    idle: () => (judging.size === 0 ? Promise.resolve() : new Promise((resolve) => onIdle.push(resolve))),
+    unfinishedSince: () => (queue.length > 0 ? queue.arrivedAt : greeted ? undefined : openedAt),
+  };
+}
+
+interface Failure {
+  readonly user?: string | undefined;
+  readonly reason?: string | undefined;
+  readonly code?: FailureCode | undefined;
+}
+
+/** A code says what version 1.1 said by a flag; clients look for the flag. */
+function failed(id: string, { user, reason, code }: Failure): string {
+  const parameters = [
+    ...(user === undefined ? [] : [`user=${escapeValue(user)}`]),
+    ...(reason === undefined ? [] : [`reason=${escapeValue(reason)}`]),
+    ...(code === undefined ? [] : [`code=${code}`]),
+    ...(code === undefined || FLAGS[code] === undefined ? [] : [FLAGS[code]]),
+  ];
+  return ['FAIL', id, ...parameters].join('\t');
+}
+
+const FLAGS: Readonly<Record<FailureCode, string | undefined>> = {
+  temp_fail: 'temp',
+  authz_fail: 'authz',
+  user_disabled: 'user_disabled',
+  auth_mech_invalid: undefined,
+};
+
+const FAULTS: Readonly<Record<SaslFault, Failure>> = {
+  malformed: { reason: 'malformed' },
+  mechanism: { reason: 'this mechanism is not offered', code: 'auth_mech_invalid' },
+  busy: { reason: 'too many logins at a time', code: 'temp_fail' },
+};
+
+/** Strict: Buffer takes anything for base64. */
+function decodeBase64(text: string): Buffer | undefined {
+  return text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text)
+    ? Buffer.from(text, 'base64')
+    : undefined;
+}
