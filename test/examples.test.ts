@@ -34,6 +34,36 @@ describe('the example', () => {
   }
 });
 
+describe("systemd's sockets", () => {
+  const unit = (name: string): Map<string, string> => {
+    const text = readFileSync(join(root, 'examples/systemd', name), 'utf8');
+    return new Map([...text.matchAll(/^(\w+)=(.*)$/gm)].map(([, key = '', value = '']) => [key, value]));
+  };
+  const { process: options } = loadConfig({ config: join(root, 'examples/serve.yml'), env: {} }, reader);
+  for (const [protocol, file] of [
+    ['extauth', 'extauth-oauth-ejabberd.socket'],
+    ['dovecot', 'extauth-oauth-prosody@.socket'],
+  ]) {
+    it(`are those that serve.yml names: ${file}`, () => {
+      const socket = options.listen?.find((each) => each.protocol === protocol);
+      const filled = (key: string): string =>
+        unit(file ?? '')
+          .get(key)
+          ?.replaceAll('%i', socket?.host ?? '') ?? '';
+      assert.equal(filled('FileDescriptorName'), socket?.name);
+      assert.equal(filled('ListenStream'), socket?.path);
+      assert.equal(filled('Service'), 'extauth-oauth.service');
+    });
+  }
+  it('are where the recipes for the servers look', () => {
+    const ejabberd = readFileSync(join(root, 'examples/ejabberd.yml'), 'utf8');
+    const prosody = readFileSync(join(root, 'examples/prosody-dovecot.cfg.lua'), 'utf8');
+    const [extauth, dovecot] = options.listen?.map(({ path = '' }) => path) ?? [];
+    assert.ok(ejabberd.includes(`UNIX-CONNECT:${extauth},`) && ejabberd.includes(`nc -NU ${extauth}'`));
+    assert.ok(prosody.includes(`dovecot_auth_socket = "${dovecot}"`));
+  });
+});
+
 describe('the README', () => {
   const readme = readFileSync(join(root, 'README.md'), 'utf8');
   const blocks = [...readme.matchAll(/^```yaml\n(issuer:[\s\S]*?)^```/gm)].map(([, yaml = '']) => yaml);

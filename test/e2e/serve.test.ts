@@ -4,7 +4,7 @@ import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Bridge, startBridge, temporaryFolder } from '../support/bridge.ts';
+import { type Bridge, root, startBridge, temporaryFolder } from '../support/bridge.ts';
 import { type Daemon, type DaemonConfig, startDaemon } from '../support/daemon.ts';
 import { startProvider, type TestProvider } from '../support/provider.ts';
 import { alive, commandLine, type Ejabberd, startEjabberd, within } from './support/ejabberd.ts';
@@ -20,15 +20,8 @@ const pause = 150;
 /** MiB, for 64 workers and the daemon. */
 const memoryBudget = 250;
 
-/**
- * What the example recommends. Every worker lives for two seconds at least, because ejabberd gives up for good on
- * workers that keep ending; and none connects a second time, because the rest of a half-sent request would then be read
- * as a request.
- */
-const recipes = {
-  socat: `sh -c 'sleep 2; exec socat -t0 - UNIX-CONNECT:SOCKET,retry=20,interval=1'`,
-  nc: `sh -c 'for i in 1 2 3 4 5 6 7 8 9; do sleep 2; nc -zU SOCKET 2>/dev/null && break; done; exec nc -NU SOCKET'`,
-} as const;
+/** What examples/ejabberd.yml recommends, word for word. */
+const recipes = { socat: recipe('socat'), nc: recipe('nc') };
 /** Both give up after about 20 s on a daemon that is not there, and only then see that ejabberd has ended. */
 const orphansGone = 28_000;
 
@@ -69,6 +62,14 @@ after(async () => {
   await providerA?.stop();
   await providerB?.stop();
 });
+
+function recipe(program: string): string {
+  const example = readFileSync(join(root, 'examples/ejabberd.yml'), 'utf8');
+  const lines = [...example.matchAll(/^# extauth_program: "(.*)"$/gm)].map(([, line = '']) => line);
+  const [found, ...more] = lines.filter((line) => line.includes(`exec ${program} `));
+  assert.ok(found !== undefined && more.length === 0, `examples/ejabberd.yml has one recipe for ${program}`);
+  return found.replaceAll('/run/extauth-oauth/extauth.sock', 'SOCKET');
+}
 
 function hostSettings({ issuer, clientId, clientSecret }: TestProvider): Record<string, unknown> {
   const file = join(temporaryFolder(), 'secret');

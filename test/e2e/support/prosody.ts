@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { temporaryFolder } from '../../support/bridge.ts';
+import { root, temporaryFolder } from '../../support/bridge.ts';
 import { accepts, freePorts, within } from './ejabberd.ts';
 
 const startTimeout = 20_000;
@@ -62,8 +62,12 @@ export async function startProsody({
   const logFile = join(folder, 'prosody.log');
   const outputFile = join(folder, 'output.log');
   const [port] = (await freePorts(1)) as [number];
-  const enabled = ['disco', 'roster', 'saslauth', 'ping', ...modules];
+  // What stands before the first virtual host; what comes later takes the place of what came before.
+  const [example = ''] = readFileSync(join(root, 'examples/prosody-dovecot.cfg.lua'), 'utf8').split(
+    /^VirtualHost /m,
+  );
   const lines = [
+    example,
     // Containers run the tests as root.
     'run_as_root = true',
     `data_path = ${lua(data)}`,
@@ -75,10 +79,11 @@ export async function startProsody({
     // No certificate, no TLS: the loopback interface is all that there is.
     'c2s_require_encryption = false',
     'allow_unencrypted_plain_auth = true',
-    `plugin_paths = { ${lua(dovecotModule)} }`,
-    `modules_enabled = { ${enabled.map(lua).join(', ')} }`,
-    'modules_disabled = { "s2s", "tls" }',
-    'authentication = "dovecot"',
+    'insecure_sasl_mechanisms = {}',
+    'pidfile = nil',
+    // Whoever logs in 200 times at once is limited otherwise.
+    'modules_disabled = { "s2s", "tls", "limits", "posix" }',
+    ...modules.map((name) => `table.insert(modules_enabled, ${lua(name)})`),
     ...settings,
     ...hosts.flatMap(({ name, socket, settings = [] }) => [
       `VirtualHost ${lua(name)}`,
