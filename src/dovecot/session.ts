@@ -61,7 +61,7 @@ export interface DovecotOptions {
 export interface DovecotSession {
   /** More input. The chunk is copied. */
   feed(chunk: Uint8Array): void;
-  /** Resolves when every login that is being judged has been answered. */
+  /** Resolves when every line that has come has been read, and every login that is being judged has been answered. */
   idle(): Promise<void>;
   /** When the first byte of a line came that is not all here, or of the greeting; `undefined` when nothing is missing. */
   unfinishedSince(): number | undefined;
@@ -107,6 +107,8 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
   let closed = false;
   let replies = '';
   let reading = false;
+  /** Others have their turn, and there are lines that were not read yet. */
+  let behind = false;
   let nonsense = 0;
   let onIdle: (() => void)[] = [];
 
@@ -257,8 +259,12 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
     }
   }
 
+  function isBusy(): boolean {
+    return judging.size > 0 || behind;
+  }
+
   function settle(): void {
-    if (judging.size > 0) return;
+    if (isBusy()) return;
     for (const resolve of onIdle) resolve();
     onIdle = [];
   }
@@ -274,9 +280,15 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
     }
     reading = false;
     flush();
-    if (rest > 0 || closed) return;
+    if (rest === 0 && !closed) takeTurns();
+    else settle();
+  }
+
+  function takeTurns(): void {
+    behind = true;
     pause();
     setImmediate(() => {
+      behind = false;
       readSome();
       resume();
     });
@@ -286,9 +298,9 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
     feed(chunk) {
       if (closed) return;
       queue.push(chunk, now());
-      readSome();
+      if (!behind) readSome();
     },
-    idle: () => (judging.size === 0 ? Promise.resolve() : new Promise((resolve) => onIdle.push(resolve))),
+    idle: () => (isBusy() ? new Promise((resolve) => onIdle.push(resolve)) : Promise.resolve()),
     unfinishedSince: () => (queue.length > 0 ? queue.arrivedAt : greeted ? undefined : openedAt),
   };
 }
