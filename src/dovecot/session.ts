@@ -102,6 +102,8 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
   const nextLine = createLineReader();
   const waiting = new Map<string, Waiting>();
   const judging = new Map<string, symbol>();
+  /** Those and what was cancelled: it takes as much of us and of the provider until it ends. */
+  let underWay = 0;
   const openedAt = now();
   let greeted = false;
   let closed = false;
@@ -227,12 +229,14 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
     const bytes = decodeBase64(encoded);
     const message = bytes === undefined ? undefined : parseMessage(mechanism, bytes);
     if (message === undefined) return faulty(id, 'malformed', arrivedAt);
-    if (judging.size >= MAX_JUDGING) return faulty(id, 'busy', arrivedAt);
+    if (underWay >= MAX_JUDGING) return faulty(id, 'busy', arrivedAt);
     const outcome = answer({ message, service, arrivedAt });
     if (!(outcome instanceof Promise)) return conclude(id, outcome);
     const ticket = Symbol(id);
     judging.set(id, ticket);
+    underWay++;
     void outcome.then((late) => {
+      underWay--;
       // Cancelled, or given up; the number may be another login's by now.
       if (judging.get(id) !== ticket) return;
       judging.delete(id);
