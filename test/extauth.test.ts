@@ -6,6 +6,7 @@ import { createLines, detect, frames, type Reply } from '../src/extauth/codec.ts
 import { type Command, parseCommand } from '../src/extauth/command.ts';
 import { type Answer, createSession } from '../src/extauth/session.ts';
 import { frame } from './support/bridge.ts';
+import { split } from './support/chunks.ts';
 
 const alice = { user: 'alice', host: 'example.org' };
 
@@ -119,11 +120,6 @@ async function converse(
   for (const chunk of chunks) session.feed(chunk);
   await session.idle();
   return { asked, written: Buffer.concat(written) };
-}
-
-function split(bytes: Buffer, cuts: readonly number[]): Buffer[] {
-  const places = [...new Set(cuts.map((cut) => cut % (bytes.length + 1)))].sort((a, b) => a - b);
-  return [0, ...places].map((start, index) => bytes.subarray(start, places[index] ?? bytes.length));
 }
 
 describe('a conversation', () => {
