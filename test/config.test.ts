@@ -415,6 +415,228 @@ describe('a configuration', () => {
   }
 });
 
+describe('the sockets of serve', () => {
+  const socket = { path: '/run/a.sock', protocol: 'extauth' };
+  const port = { address: '127.0.0.1:4000', protocol: 'extauth' };
+  /** A configuration with one socket, without the problems it has but for those of the sockets. */
+  const one = (each: object): object => ({ ...provider, listen: [each] });
+  const measured = (metrics: object): object => ({ ...provider, listen: [socket], metrics });
+
+  it('has permissions for owner and group, and room for 2048 connections, when nothing else is said', () => {
+    const { listen } = load(one(socket)).process;
+    assert.deepEqual(listen, [{ ...socket, mode: 0o660, max_connections: 2048 }]);
+  });
+
+  for (const [title, mode, expected] of [
+    ['as text', '0660', 0o660],
+    ['as text without the zero', '600', 0o600],
+    // YAML 1.2 reads 0660 without quotes as the number 660.
+    ['as a number of the same digits', 660, 0o660],
+  ] as const) {
+    it(`takes a mode ${title}`, () =>
+      assert.equal(load(one({ ...socket, mode })).process.listen?.[0]?.mode, expected));
+  }
+
+  for (const [address, expected] of [
+    ['127.0.0.1:4000', { host: '127.0.0.1', port: 4000 }],
+    ['127.8.9.10:1', { host: '127.8.9.10', port: 1 }],
+    ['[::1]:4000', { host: '::1', port: 4000 }],
+    ['localhost:4000', { host: 'localhost', port: 4000 }],
+  ] as const) {
+    it(`takes ${address}`, () =>
+      assert.deepEqual(load(one({ address, protocol: 'extauth' })).process.listen?.[0]?.address, expected));
+  }
+
+  for (const [key, value, expected] of [
+    ['allow_uids', 'prosody', ['prosody']],
+    ['allow_gids', [4, 'adm'], [4, 'adm']],
+    ['allow_uids', 0, [0]],
+  ] as const) {
+    it(`takes ${JSON.stringify(value)} for ${key}`, () =>
+      assert.deepEqual(load(one({ ...socket, [key]: value })).process.listen?.[0]?.[key], expected));
+  }
+
+  for (const [title, config, warned] of [
+    ['a mode that lets everybody in is warned of', one({ ...socket, mode: '0666' }), true],
+    ['also at metrics', measured({ path: '/run/m.sock', mode: '0666' }), true],
+    ['not where allow_uids decides', one({ ...socket, mode: '0666', allow_uids: 'prosody' }), false],
+    ['not at a mode for a group', one({ ...socket, mode: '0660' }), false],
+  ] as const) {
+    it(title, () => {
+      const { warnings } = load(config);
+      assert.equal(
+        warnings.some(({ path, message }) => /\.mode$/.test(path) && /everybody/.test(message)),
+        warned,
+      );
+    });
+  }
+
+  const beyond = /^listen\.0\.address: must be of the loopback interface/;
+  const noPlace = /^listen\.0: needs path, address or name: where to listen$/;
+  const oddMode = /^listen\.0\.mode: must be permissions such as "0660"/;
+  const wrong: [title: string, config: unknown, ...messages: RegExp[]][] = [
+    ['no place', one({ protocol: 'extauth' }), noPlace],
+    ['no place for metrics', measured({}), /^metrics: needs path, address or name/],
+    [
+      'a path and an address',
+      one({ ...socket, ...port }),
+      /^listen\.0\.address: is given, and path too: keep one of the two$/,
+    ],
+    ['no protocol', one({ path: '/run/a.sock' }), /^listen\.0\.protocol: /],
+    ['another protocol', one({ ...socket, protocol: 'http' }), /^listen\.0\.protocol: must be /],
+    ['a list in the place of a socket', one([]), /^listen\.0/],
+    ['one socket without a list', { ...provider, listen: socket }, /^listen: must be a list of sockets$/],
+    ['no sockets', { ...provider, listen: [] }, /^listen: must not be empty$/],
+    ['every interface', one({ ...port, address: '0.0.0.0:4000' }), beyond],
+    ['every interface of IPv6', one({ ...port, address: '[::]:4000' }), beyond],
+    ['a private network', one({ ...port, address: '192.168.1.5:4000' }), beyond],
+    ['a name that may be anywhere', one({ ...port, address: 'xmpp.example:4000' }), beyond],
+    ['a name that begins like loopback', one({ ...port, address: '127.0.0.1.example:4000' }), beyond],
+    ['IPv4 within IPv6', one({ ...port, address: '[::ffff:10.0.0.1]:4000' }), beyond],
+    ['IPv6 without brackets', one({ ...port, address: '::1:4000' }), beyond],
+    [
+      'an address without a port',
+      one({ ...port, address: '127.0.0.1' }),
+      /^listen\.0\.address: must be an address and a port/,
+    ],
+    [
+      'a port that there is not',
+      one({ ...port, address: '127.0.0.1:70000' }),
+      /^listen\.0\.address: must be an address and a port/,
+    ],
+    [
+      'metrics for the whole network',
+      measured({ address: '0.0.0.0:9100' }),
+      /^metrics\.address: must be of the loopback interface/,
+    ],
+    [
+      'a path that is not absolute',
+      one({ ...socket, path: 'a.sock' }),
+      /^listen\.0\.path: must be an absolute/,
+    ],
+    [
+      'a path longer than the kernel takes',
+      one({ ...socket, path: `/${'x'.repeat(107)}` }),
+      /^listen\.0\.path: must not be longer than 107 bytes$/,
+    ],
+    [
+      'a path of as many characters and more bytes',
+      one({ ...socket, path: `/${'ü'.repeat(60)}` }),
+      /^listen\.0\.path: must not be longer than 107 bytes$/,
+    ],
+    // What YAML makes of 0o660.
+    ['a mode that is octal for YAML', one({ ...socket, mode: 0o660 }), oddMode],
+    ['a mode that is octal for YAML and for all', one({ ...socket, mode: 0o666 }), oddMode],
+    ['a mode that the owner cannot use', one({ ...socket, mode: '0460' }), oddMode],
+    ['a mode with more than permissions', one({ ...socket, mode: '1660' }), oddMode],
+    ['a mode in letters', one({ ...socket, mode: 'rw-rw----' }), oddMode],
+    ['a mode of two digits', one({ ...socket, mode: '66' }), oddMode],
+    [
+      'a virtual host of extauth',
+      one({ ...socket, host: 'a.example' }),
+      /^listen\.0\.host: is for protocol: dovecot/,
+    ],
+    [
+      'mechanisms of extauth',
+      one({ ...socket, mechanisms: ['PLAIN'] }),
+      /^listen\.0\.mechanisms: is for protocol: dovecot$/,
+    ],
+    [
+      'a mechanism that there is not',
+      one({ ...socket, protocol: 'dovecot', mechanisms: ['SCRAM-SHA-1'] }),
+      /^listen\.0\.mechanisms\.0: must be of PLAIN/,
+    ],
+    [
+      'a virtual host that is not listed',
+      {
+        hosts: { 'a.example': provider, '*.b.example': provider },
+        listen: [
+          { path: '/run/a', protocol: 'dovecot', host: 'A.example' },
+          { path: '/run/b', protocol: 'dovecot', host: 'x.b.example' },
+          { path: '/run/c', protocol: 'dovecot', host: 'c.example' },
+        ],
+      },
+      /^listen\.2\.host: is not listed under hosts, so nobody could log in$/,
+    ],
+    [
+      'an unknown option',
+      one({ ...socket, allow_uid: 'x' }),
+      /^listen\.0\.allow_uid: unknown option; did you mean allow_uids\?$/,
+    ],
+    [
+      'an unknown option of metrics',
+      measured({ path: '/run/m.sock', grup: 'x' }),
+      /^metrics\.grup: unknown option; did you mean group\?$/,
+    ],
+    [
+      'a protocol of metrics',
+      measured({ path: '/run/m.sock', protocol: 'extauth' }),
+      /^metrics\.protocol: unknown option/,
+    ],
+    [
+      'one path twice',
+      { ...provider, listen: [socket, socket] },
+      /^listen\.1: listens where another one does$/,
+    ],
+    [
+      'one address twice',
+      { ...provider, listen: [port, port] },
+      /^listen\.1: listens where another one does$/,
+    ],
+    [
+      'one name twice',
+      {
+        ...provider,
+        listen: [
+          { name: 'a', protocol: 'extauth' },
+          { name: 'a', protocol: 'dovecot' },
+        ],
+      },
+      /^listen\.1: listens where another one does$/,
+    ],
+    [
+      'metrics where logins are',
+      measured({ path: '/run/a.sock' }),
+      /^metrics: listens where another one does$/,
+    ],
+    [
+      'allow_uids at a port',
+      one({ ...port, allow_uids: [0] }),
+      /^listen\.0\.allow_uids: needs path: TCP does not say who connects$/,
+    ],
+    [
+      'allow_gids at a port',
+      one({ ...port, allow_gids: ['adm'] }),
+      /^listen\.0\.allow_gids: needs path: TCP does not say who connects$/,
+    ],
+    [
+      'a group at a port',
+      one({ ...port, group: 'adm' }),
+      /^listen\.0\.group: needs path: a port belongs to nobody$/,
+    ],
+    ['nobody allowed', one({ ...socket, allow_uids: [] }), /^listen\.0\.allow_uids/],
+    ['a negative number', one({ ...socket, allow_uids: -1 }), /^listen\.0\.allow_uids/],
+    ['no connections', one({ ...socket, max_connections: 0 }), /^listen\.0\.max_connections: /],
+    [
+      'a socket of one virtual host',
+      { hosts: { 'a.example': { ...provider, listen: [socket] } } },
+      /listen: holds for the whole process/,
+    ],
+    ['several mistakes', one({ mode: 1, protocl: 'extauth' }), /protocl: unknown/, /mode/, /protocol: /],
+  ];
+  for (const [title, config, ...messages] of wrong) {
+    it(`are refused for ${title}`, () => {
+      const found = problems(config);
+      assert.equal(found.length, messages.length, found.join('\n'));
+      for (const message of messages)
+        assert.ok(
+          found.some((problem) => message.test(problem)),
+          `${message} in\n${found.join('\n')}`,
+        );
+    });
+  }
+});
+
 describe('virtual hosts', () => {
   const hosts = createHosts(
     load({

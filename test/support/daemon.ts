@@ -1,18 +1,21 @@
 // Starts `extauth-oauth serve` as a child process, by itself or, as systemd does it with a .socket unit, on sockets that
 // outlive it.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { connect } from 'node:net';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Exit, program, root, temporaryFolder, writeConfig } from './bridge.ts';
+import { connectTo } from './peer.ts';
 
 const startTimeout = 10_000;
 /** Longer than any deadline of these tests: SIGTERM lets logins end. */
 const stopTimeout = 15_000;
 
+/** A socket has a path, or an address of the loopback interface. */
 export interface DaemonConfig extends Record<string, unknown> {
-  listen: readonly ({ path: string } & Record<string, unknown>)[];
+  listen: readonly Record<string, unknown>[];
+  metrics?: Record<string, unknown>;
 }
 
 export interface DaemonOptions {
@@ -20,11 +23,17 @@ export interface DaemonOptions {
   /** After `serve`. */
   args?: readonly string[];
   env?: Record<string, string>;
+  /** What starts the program, such as `setpriv` and its arguments. */
+  through?: readonly string[];
 }
 
 export interface Daemon {
   readonly child: ChildProcess;
   readonly pid: number;
+  /** The configuration file. */
+  readonly file: string;
+  /** Writes another configuration, sends SIGHUP, and resolves when that has been looked at. */
+  reload(config: unknown): Promise<void>;
   /** All of stderr (the log) so far. */
   log(): string;
   /** The log as objects, one per line that parses. */
@@ -46,11 +55,30 @@ export interface HeldDaemon {
 }
 
 /** Resolves when every socket of the configuration accepts a connection. */
-export async function startDaemon({ config, args = [], env = {} }: DaemonOptions): Promise<Daemon> {
-  const child = spawn(process.execPath, [program, 'serve', ...args], {
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const daemon = launchDaemon(options);
+  try {
+    await untilAccepting(options.config, () => daemon.child.exitCode ?? daemon.child.signalCode);
+    return daemon;
+  } catch (cause) {
+    await daemon.kill();
+    throw new Error(`the daemon did not start; log:\n${daemon.log()}`, { cause });
+  }
+}
+
+/** Does not wait: for a daemon that cannot start. `config` may be text, or left out. */
+export function launchDaemon({
+  config,
+  args = [],
+  env = {},
+  through = [],
+}: Omit<DaemonOptions, 'config'> & { config?: unknown }): Daemon {
+  const file = config === undefined ? '/nonexistent/config.json' : writeConfig(config);
+  const [command = '', ...rest] = [...through, process.execPath, program, 'serve', ...args];
+  const child = spawn(command, rest, {
     stdio: ['ignore', 'ignore', 'pipe'],
     cwd: temporaryFolder(),
-    env: environment(config, env),
+    env: environment(file, env),
   });
   const { log, exited } = watch(child);
 
@@ -62,22 +90,27 @@ export async function startDaemon({ config, args = [], env = {} }: DaemonOptions
     return exit;
   }
 
-  const daemon = {
+  return {
     child,
     pid: child.pid ?? 0,
+    file,
     exited,
     log,
     logLines: () => linesOf(log()),
+    async reload(next) {
+      const seen = log().length;
+      writeFileSync(file, typeof next === 'string' ? next : JSON.stringify(next));
+      child.kill('SIGHUP');
+      for (const until = Date.now() + startTimeout; ; await sleep(10)) {
+        const events = linesOf(log().slice(seen));
+        // The last thing that is said about a configuration: sockets are open or not, or it is not used at all.
+        if (events.some(({ event, kept }) => event === 'listening' || event === 'listen' || kept)) return;
+        if (Date.now() > until) throw new Error(`nothing has been read again; log:\n${log()}`);
+      }
+    },
     stop: () => end('SIGTERM'),
     kill: () => end('SIGKILL'),
   };
-  try {
-    await untilAccepting(config, () => child.exitCode ?? child.signalCode);
-    return daemon;
-  } catch (cause) {
-    await daemon.kill();
-    throw new Error(`the daemon did not start; log:\n${log()}`, { cause });
-  }
 }
 
 /**
@@ -85,11 +118,14 @@ export async function startDaemon({ config, args = [], env = {} }: DaemonOptions
  * one, which is started at once.
  */
 export async function startHeldDaemon({ config, env = {} }: DaemonOptions): Promise<HeldDaemon> {
-  const sockets = config.listen.flatMap(({ path, name }) => ['--socket', `${String(name)}=${path}`]);
+  const sockets = config.listen.flatMap(({ path, address, name }) => [
+    '--socket',
+    `${String(name)}=${path ?? address}`,
+  ]);
   const child = spawn(
     'python3',
     [join(root, 'test/support/socket-unit.py'), ...sockets, process.execPath, program, 'serve'],
-    { stdio: ['ignore', 'pipe', 'pipe'], cwd: temporaryFolder(), env: environment(config, env) },
+    { stdio: ['ignore', 'pipe', 'pipe'], cwd: temporaryFolder(), env: environment(writeConfig(config), env) },
   );
   const { log, exited } = watch(child);
   const pids: number[] = [];
@@ -116,11 +152,11 @@ export async function startHeldDaemon({ config, env = {} }: DaemonOptions): Prom
   };
 }
 
-function environment(config: DaemonConfig, env: Record<string, string>): Record<string, string> {
+function environment(file: string, env: Record<string, string>): Record<string, string> {
   return {
     PATH: process.env.PATH ?? '',
     XDG_CONFIG_HOME: '/nonexistent',
-    EXTAUTH_OAUTH_CONFIG: writeConfig(config),
+    EXTAUTH_OAUTH_CONFIG: file,
     ...env,
   };
 }
@@ -142,20 +178,24 @@ function watch(child: ChildProcess): { log(): string; exited: Promise<Exit> } {
   return { log: () => text, exited };
 }
 
-async function untilAccepting(config: DaemonConfig, ended: () => unknown): Promise<void> {
+async function untilAccepting({ listen, metrics }: DaemonConfig, ended: () => unknown): Promise<void> {
   const until = Date.now() + startTimeout;
-  for (const { path } of config.listen) {
-    while (!(await accepts(path))) {
+  for (const socket of metrics === undefined ? listen : [...listen, metrics]) {
+    while (!(await accepts(placeOf(socket)))) {
       if (ended() !== null) throw new Error('the daemon has ended');
-      if (Date.now() > until) throw new Error(`nobody listens on ${path}`);
+      if (Date.now() > until) throw new Error(`nobody listens on ${placeOf(socket)}`);
       await sleep(20);
     }
   }
 }
 
-function accepts(path: string): Promise<boolean> {
+function placeOf({ path, address }: Record<string, unknown>): string {
+  return String(path ?? address);
+}
+
+function accepts(place: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect(path);
+    const socket = connectTo(place);
     socket.once('connect', () => {
       socket.destroy();
       resolve(true);

@@ -1,6 +1,6 @@
 """What systemd does with a .socket unit and Restart=always: binds the sockets, and keeps starting the program with them.
 
-usage: socket-unit.py --socket NAME=PATH [--socket NAME=PATH]... PROGRAM [ARGUMENT]...
+usage: socket-unit.py --socket NAME=PATH|ADDRESS:PORT [--socket ...]... PROGRAM [ARGUMENT]...
 
 Descriptors go by sd_listen_fds(3): from 3 on, LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES. Every pid is a line on stdout.
 """
@@ -24,9 +24,14 @@ options = parser.parse_args()
 names = []
 listening = []
 for each in options.socket:
-    name, path = each.split("=", 1)
-    bound = socket.socket(socket.AF_UNIX)
-    bound.bind(path)
+    name, place = each.split("=", 1)
+    if place.startswith("/"):
+        bound = socket.socket(socket.AF_UNIX)
+        bound.bind(place)
+    else:
+        host, port = place.rsplit(":", 1)
+        bound = socket.socket(socket.AF_INET)
+        bound.bind((host, int(port)))
     bound.listen(128)
     names.append(name)
     listening.append(bound)
