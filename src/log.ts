@@ -2,7 +2,7 @@
 // 25 ms and 4 MiB to load and four times as long for a line; nothing of what it adds is used here.) Nothing here may cost
 // a login: lines are collected, kept within bounds, and lost when there is nowhere to write them.
 import { constants, fstatSync, openSync } from 'node:fs';
-import { SonicBoom } from 'sonic-boom';
+import sonicBoom from 'sonic-boom';
 import { isTerminal } from './extauth/stdio.ts';
 
 export type Level = 'debug' | 'info' | 'warn' | 'error';
@@ -56,7 +56,7 @@ export function createLog(initial: LogSettings): Log {
   let settings = initial;
   let collected = '';
   let timer: NodeJS.Timeout | undefined;
-  let destination: SonicBoom | undefined;
+  let destination: sonicBoom.SonicBoom | undefined;
   let retryAt = 0;
   let millisecond = 0;
   let timestamp = '';
@@ -135,11 +135,11 @@ export function createLog(initial: LogSettings): Log {
 }
 
 /** `undefined` when there is nowhere to write. */
-function open(target: string): SonicBoom | undefined {
+function open(target: string): sonicBoom.SonicBoom | undefined {
   try {
     const fd = target === 'auto' || target === 'stderr' ? openStderr() : openFile(target);
     if (fd === undefined) return undefined;
-    const destination = new SonicBoom({ fd, sync: false, minLength: 1, maxLength: MAX_BUFFERED });
+    const destination = new sonicBoom.SonicBoom({ fd, sync: false, minLength: 1, maxLength: MAX_BUFFERED });
     // The disk is full, say: sonic-boom keeps the lines and tries again with the next ones.
     destination.on('error', () => {});
     return destination;
