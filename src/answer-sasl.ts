@@ -3,12 +3,13 @@
 
 import { type AnswerOptions, type Service, unknownHost } from './answer.ts';
 import type { Served } from './daemon/listeners.ts';
+import type { SaslOutcome } from './dovecot/outcome.ts';
 import type { SaslMessage } from './dovecot/sasl.ts';
-import type { SaslAnswer, SaslOutcome, SaslRequest } from './dovecot/session.ts';
+import type { SaslAnswer, SaslRequest } from './dovecot/session.ts';
 import type { Host, Hosts } from './host.ts';
 import { judgeLogin } from './judge.ts';
 import { type Refused, refused, Secret, unavailable, type Verdict } from './verdict.ts';
-import { escapeLocalpart } from './xmpp/escape.ts';
+import { escapeLocalpart, type JidEscape } from './xmpp/escape.ts';
 import { toProviderName } from './xmpp/localpart.ts';
 import { nodeprep } from './xmpp/nodeprep.ts';
 
@@ -39,7 +40,7 @@ export function createSaslAnswer(options: SaslAnswerOptions): SaslAnswer {
     // Asked without a token, by a client that wants to know where there are some (RFC 7628 section 4.3).
     if (message.secret === '')
       return told(request, refused('malformed_token', 'there is no token'), name, host);
-    const named = whom(message, name);
+    const named = whom(message, name, host);
     if ('outcome' in named) return told(request, named, name, host);
     const credentials = { ...named, host: name, secret: new Secret(message.secret), isBearer };
     const deadlineAt = arrivedAt + (current.deadline ?? patience);
@@ -84,14 +85,16 @@ function hostName(own: string | undefined, service: string, hosts: Hosts): strin
  * Whom the client says it is. Who writes a whole JID of this host, or wants to act as somebody (authzid), means that user
  * and nobody else: some servers (Prosody's auth_append_host) log in the name that they have sent, whatever we answer.
  */
-function whom({ authzid, authcid }: SaslMessage, host: string): Named | Refused {
-  const typed = ofWholeJid(authcid, host);
+function whom({ authzid, authcid }: SaslMessage, name: string, host: Host): Named | Refused {
+  const typed = ofWholeJid(authcid, name);
   const prepared = typed && nodeprep(typed);
   if (typed !== undefined && prepared === undefined)
     return refused('username_invalid', 'the name that was typed cannot be a localpart');
   const named = { localpart: prepared, authcid: typed ?? authcid };
   if (authzid === '') return named;
-  const wanted = nodeprep(ofWholeJid(authzid, host) ?? authzid);
+  const asked = ofWholeJid(authzid, name) ?? authzid;
+  // An address of elsewhere is a name like any other, as the provider writes it.
+  const wanted = nodeprep(asked.includes('@') ? (escapeLocalpart(asked, dialectOf(host)) ?? '') : asked);
   return wanted === undefined || (prepared !== undefined && prepared !== wanted)
     ? refused('user_mismatch', 'the client wants to act as another user than it is (authzid)')
     : { ...named, localpart: wanted };
@@ -101,6 +104,10 @@ function whom({ authzid, authcid }: SaslMessage, host: string): Named | Refused 
 function ofWholeJid(text: string, host: string): string | undefined {
   const at = text.lastIndexOf('@');
   return at > 0 && text.slice(at + 1).toLowerCase() === host ? text.slice(0, at) : undefined;
+}
+
+function dialectOf(host: Host | undefined): JidEscape {
+  return host?.settings.providers[0].jid_escape ?? 'xep0106';
 }
 
 const UNSPEAKABLE = refused(
@@ -113,8 +120,7 @@ function outcomeOf(verdict: Verdict, message: SaslMessage, host: Host | undefine
     case 'accepted': {
       // The server escapes the name itself, and must come back to the same localpart.
       const user = toProviderName(verdict.localpart);
-      const dialect = host?.settings.providers[0].jid_escape ?? 'xep0106';
-      return escapeLocalpart(user, dialect) === verdict.localpart
+      return escapeLocalpart(user, dialectOf(host)) === verdict.localpart
         ? { outcome: 'accepted', user }
         : { outcome: 'refused', reason: UNSPEAKABLE.reason };
     }
@@ -146,9 +152,8 @@ function reasonFor({ reason, method }: Refused): string | undefined {
   return method === 'password' ? undefined : reason;
 }
 
-function codeOf({ reason }: Refused, { authzid }: SaslMessage): 'authz_fail' | 'user_disabled' | undefined {
-  if (reason === 'user_mismatch' && authzid !== '') return 'authz_fail';
-  return reason === 'account_disabled' ? 'user_disabled' : undefined;
+function codeOf({ reason }: Refused, { authzid }: SaslMessage): 'authz_fail' | undefined {
+  return reason === 'user_mismatch' && authzid !== '' ? 'authz_fail' : undefined;
 }
 
 /** RFC 7628 section 3.2.2: what is wrong, and where there are tokens to be had. */

@@ -4,13 +4,12 @@ import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { createLineReader, escapeValue, type Line, MAX_LINE, unescapeValue } from '../src/dovecot/lines.ts';
+import type { SaslFault, SaslOutcome } from '../src/dovecot/outcome.ts';
 import { MECHANISMS, type Mechanism, parseMessage } from '../src/dovecot/sasl.ts';
 import {
   createDovecotSession,
   type DovecotSession,
   type SaslAnswer,
-  type SaslFault,
-  type SaslOutcome,
   type SaslRequest,
 } from '../src/dovecot/session.ts';
 import { ByteQueue } from '../src/extauth/byte-queue.ts';
@@ -628,11 +627,6 @@ describe('an outcome', () => {
       'refused because it may not act as another',
       { outcome: 'refused', user: 'alice', reason: 'user_mismatch', code: 'authz_fail' },
       'FAIL\t1\tuser=alice\treason=user_mismatch\tcode=authz_fail\tauthz',
-    ],
-    [
-      'refused because it is disabled',
-      { outcome: 'refused', user: 'alice', code: 'user_disabled' },
-      'FAIL\t1\tuser=alice\tcode=user_disabled\tuser_disabled',
     ],
     [
       'unavailable',

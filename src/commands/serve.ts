@@ -13,7 +13,8 @@ import { createListeners, type Listener, type Served } from '../daemon/listeners
 import { createMetricsServer } from '../daemon/metrics-server.ts';
 import { createNotify } from '../daemon/notify.ts';
 import { ListenError } from '../daemon/sockets.ts';
-import { createDovecotSession, type SaslFault } from '../dovecot/session.ts';
+import type { SaslFault } from '../dovecot/outcome.ts';
+import { createDovecotSession } from '../dovecot/session.ts';
 import { createSession } from '../extauth/session.ts';
 import type { Level } from '../log.ts';
 import type { Metrics } from '../metrics.ts';

@@ -4,7 +4,8 @@
 // The one rule that matters: each AUTH and each CONT is answered by exactly one line, and nothing else is ever said. A
 // client like Prosody's takes the next line for the answer to its last question, whatever that was.
 import { ByteQueue } from '../extauth/byte-queue.ts';
-import { createLineReader, escapeValue, type Line, unescapeValue } from './lines.ts';
+import { createLineReader, type Line, unescapeValue } from './lines.ts';
+import { FAULTS, failed, type SaslFault, type SaslOutcome, succeeded } from './outcome.ts';
 import { isMechanism, type Mechanism, parseMessage, type SaslMessage } from './sasl.ts';
 
 export interface SaslRequest {
@@ -15,31 +16,8 @@ export interface SaslRequest {
   readonly arrivedAt: number;
 }
 
-/** Dovecot's words for what kind of no it is (auth-client-interface.h). */
-export type FailureCode = 'temp_fail' | 'authz_fail' | 'user_disabled' | 'auth_mech_invalid';
-
-/** What a login comes to, in the words of this protocol. */
-export type SaslOutcome =
-  | { readonly outcome: 'accepted'; readonly user: string }
-  | {
-      readonly outcome: 'refused';
-      readonly user?: string | undefined;
-      readonly reason?: string | undefined;
-      readonly code?: FailureCode | undefined;
-      /** What a mechanism for tokens says before it fails: the error of RFC 7628 section 3.2.2, JSON. */
-      readonly challenge?: string | undefined;
-    }
-  | {
-      readonly outcome: 'unavailable';
-      readonly user?: string | undefined;
-      readonly reason?: string | undefined;
-    };
-
 /** Judges one login. Never throws, never rejects. */
 export type SaslAnswer = (request: SaslRequest) => SaslOutcome | Promise<SaslOutcome>;
-
-/** Told of what came to no login: a line that is none, or a message that is none of its mechanism. */
-export type SaslFault = 'malformed' | 'mechanism' | 'busy';
 
 export interface DovecotOptions {
   readonly answer: SaslAnswer;
@@ -250,7 +228,7 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
   function conclude(id: string, outcome: SaslOutcome): string {
     switch (outcome.outcome) {
       case 'accepted':
-        return `OK\t${id}\tuser=${escapeValue(outcome.user)}`;
+        return succeeded(id, outcome.user);
       case 'unavailable':
         return failed(id, { user: outcome.user, reason: outcome.reason, code: 'temp_fail' });
       case 'refused': {
@@ -308,36 +286,6 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
     unfinishedSince: () => (queue.length > 0 ? queue.arrivedAt : greeted ? undefined : openedAt),
   };
 }
-
-interface Failure {
-  readonly user?: string | undefined;
-  readonly reason?: string | undefined;
-  readonly code?: FailureCode | undefined;
-}
-
-/** A code says what version 1.1 said by a flag; clients look for the flag. */
-function failed(id: string, { user, reason, code }: Failure): string {
-  const parameters = [
-    ...(user === undefined ? [] : [`user=${escapeValue(user)}`]),
-    ...(reason === undefined ? [] : [`reason=${escapeValue(reason)}`]),
-    ...(code === undefined ? [] : [`code=${code}`]),
-    ...(code === undefined || FLAGS[code] === undefined ? [] : [FLAGS[code]]),
-  ];
-  return ['FAIL', id, ...parameters].join('\t');
-}
-
-const FLAGS: Readonly<Record<FailureCode, string | undefined>> = {
-  temp_fail: 'temp',
-  authz_fail: 'authz',
-  user_disabled: 'user_disabled',
-  auth_mech_invalid: undefined,
-};
-
-const FAULTS: Readonly<Record<SaslFault, Failure>> = {
-  malformed: { reason: 'malformed' },
-  mechanism: { reason: 'this mechanism is not offered', code: 'auth_mech_invalid' },
-  busy: { reason: 'too many logins at a time', code: 'temp_fail' },
-};
 
 /** Strict: Buffer takes anything for base64. */
 function decodeBase64(text: string): Buffer | undefined {
