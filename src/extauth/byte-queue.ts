@@ -10,6 +10,8 @@ export class ByteQueue {
   #end = 0;
   /** Chunks that still have bytes here: where each begins (counted from #start of now) and when it came. */
   #arrivals: { at: number; bytes: number }[] = [];
+  /** How many of them are gone already: taking each off the front would move all the others, every time. */
+  #gone = 0;
 
   get length(): number {
     return this.#end - this.#start;
@@ -17,7 +19,7 @@ export class ByteQueue {
 
   /** When the oldest byte came, in the unit of the `at` given to `push`. */
   get arrivedAt(): number {
-    return this.#arrivals[0]?.at ?? 0;
+    return this.#arrivals[this.#gone]?.at ?? 0;
   }
 
   /** Copies: the caller may use `chunk` again at once. */
@@ -60,18 +62,23 @@ export class ByteQueue {
       this.#start = 0;
       this.#end = 0;
       this.#arrivals.length = 0;
+      this.#gone = 0;
       // A single large request must not hold its memory for the rest of the session.
       if (this.#buffer.length > SMALL) this.#buffer = Buffer.allocUnsafe(SMALL);
       return;
     }
     let rest = length;
-    for (let first = this.#arrivals[0]; first !== undefined; first = this.#arrivals[0]) {
+    for (let first = this.#arrivals[this.#gone]; first !== undefined; first = this.#arrivals[this.#gone]) {
       if (rest < first.bytes) {
         first.bytes -= rest;
-        return;
+        break;
       }
       rest -= first.bytes;
-      this.#arrivals.shift();
+      this.#gone++;
+    }
+    if (this.#gone * 2 > this.#arrivals.length) {
+      this.#arrivals.splice(0, this.#gone);
+      this.#gone = 0;
     }
   }
 }
