@@ -1,7 +1,14 @@
 // What a hostile peer of `extauth-oauth serve` may try: each of these once did harm to others.
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
+import { createDovecotSession, type SaslAnswer } from '../src/dovecot/session.ts';
 import { ByteQueue } from '../src/extauth/byte-queue.ts';
+import { temporaryFolder } from './support/bridge.ts';
+import { type Daemon, startDaemon } from './support/daemon.ts';
+import { type Scripted, startScripted } from './support/scripted-provider.ts';
 
 describe('a request that drips in byte by byte', () => {
   it('is taken off the queue as fast as one that came whole', () => {
@@ -18,3 +25,160 @@ describe('a request that drips in byte by byte', () => {
     assert.ok(performance.now() - began < 500, `${performance.now() - began} ms`);
   });
 });
+
+const greeting = 'VERSION\t1\t1\nCPID\t1\n';
+
+function auth(id: number, password = 'secret'): string {
+  const message = Buffer.from(`\0alice\0${password}`).toString('base64');
+  return `AUTH\t${id}\tPLAIN\tservice=xmpp\tresp=${message}\n`;
+}
+
+/** A session that has said hello, and the answers to what it is asked. */
+function converse(answer: SaslAnswer): {
+  session: ReturnType<typeof createDovecotSession>;
+  feed(text: string): void;
+  answers(): string[];
+} {
+  let written = '';
+  const session = createDovecotSession({
+    answer,
+    mechanisms: () => ['PLAIN'],
+    write(bytes) {
+      written += bytes;
+    },
+    pause() {},
+    resume() {},
+    close() {},
+    onFault() {},
+    now: () => performance.now(),
+    ids: { pid: 1, connection: 1, cookie: 'c' },
+  });
+  const feed = (text: string): void => session.feed(Buffer.from(text));
+  feed(greeting);
+  return {
+    session,
+    feed,
+    answers: () => written.split('\n').filter((line) => /^(OK|FAIL|CONT)\t/.test(line)),
+  };
+}
+
+describe('logins that are cancelled', () => {
+  it('count among those that are judged until they have been', async () => {
+    const judged: (() => void)[] = [];
+    const { session, feed, answers } = converse(
+      () => new Promise((resolve) => judged.push(() => resolve({ outcome: 'refused' }))),
+    );
+    for (let id = 1; id <= 300; id++) {
+      feed(`${auth(id)}CANCEL\t${id}\n`);
+      await turn();
+    }
+    assert.equal(judged.length, 256);
+    assert.equal(answers().length, 300 - 256);
+    assert.match(answers()[0] ?? '', /^FAIL\t257\treason=too many logins at a time\tcode=temp_fail\ttemp$/);
+    for (const conclude of judged) conclude();
+    await session.idle();
+    feed(auth(301));
+    assert.equal(judged.length, 257);
+    // Nothing is said of what was cancelled.
+    assert.equal(answers().length, 300 - 256);
+  });
+
+  it('may not say more than 4 MiB together', () => {
+    const seen: number[] = [];
+    const { feed, answers } = converse(({ message }) => {
+      seen.push(message.secret.length);
+      return new Promise(() => {});
+    });
+    for (let id = 1; id <= 100; id++) feed(auth(id, 'x'.repeat(60_000)));
+    assert.ok(seen.length < 60, `${seen.length}`);
+    assert.equal(answers().length, 100 - seen.length);
+  });
+});
+
+it('a session with lines that wait for their turn is not idle', async () => {
+  const { session, feed, answers } = converse(() => ({ outcome: 'refused' }));
+  feed(Array.from({ length: 200 }, (_, id) => auth(id)).join(''));
+  assert.ok(answers().length < 200);
+  await session.idle();
+  assert.equal(answers().length, 200);
+});
+
+describe('the daemon', () => {
+  const folder = temporaryFolder();
+  const extauth = join(folder, 'extauth.sock');
+  const dovecot = join(folder, 'dovecot.sock');
+  const metrics = join(folder, 'metrics.sock');
+  const host = 'h.example';
+  let provider: Scripted;
+  let daemon: Daemon;
+
+  before(async () => {
+    provider = await startScripted();
+    daemon = await startDaemon({
+      config: {
+        issuer: provider.origin,
+        client_id: 'xmpp',
+        client_secret: 'a-secret',
+        resource_owner_password: true,
+        deadline: '2s',
+        hosts: { [host]: {} },
+        listen: [
+          { path: extauth, protocol: 'extauth' },
+          { path: dovecot, protocol: 'dovecot', host, max_connections: 1 },
+        ],
+        metrics: { path: metrics },
+      },
+    });
+  });
+
+  after(async () => {
+    await daemon.stop();
+    await provider.stop();
+  });
+
+  it('begins none of the requests that a peer has left behind', async () => {
+    provider.set('token', { status: 400, body: { error: 'invalid_grant' }, delay: 50 });
+    const peer = await open(extauth);
+    peer.write(Array.from({ length: 100 }, (_, id) => `auth:user${id}:${host}:secret\n`).join(''));
+    while (provider.seen.length === 0) await sleep(5);
+    peer.destroy();
+    await sleep(200);
+    const before = provider.seen.length;
+    await sleep(500);
+    assert.equal(provider.seen.length, before);
+    provider.reset();
+  });
+
+  it('counts a connection until what came over it has been judged', async () => {
+    provider.set('token', { stall: true });
+    const peer = await open(dovecot);
+    peer.write(`${greeting}${auth(1)}`);
+    while (!provider.seen.some(({ endpoint }) => endpoint === 'token')) await sleep(5);
+    peer.destroy();
+    await sleep(50);
+    assert.equal(await greets(dovecot), false);
+    // Its deadline.
+    await sleep(2200);
+    assert.equal(await greets(dovecot), true);
+    provider.reset();
+  });
+});
+
+function open(path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path, () => resolve(socket));
+    socket.on('error', reject);
+  });
+}
+
+/** Whether who connects is told anything, and not turned away. */
+async function greets(path: string): Promise<boolean> {
+  const socket = await open(path);
+  return await new Promise((resolve) => {
+    socket.once('data', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('close', () => resolve(false));
+  });
+}

@@ -6,6 +6,8 @@ export interface Conversation {
   feed(chunk: Uint8Array): void;
   /** Resolves when nothing is being judged. */
   idle(): Promise<void>;
+  /** Nobody listens any more: nothing else is begun. */
+  stop(): void;
   /** Since when something that has begun is not all here. */
   unfinishedSince(): number | undefined;
 }
@@ -73,7 +75,11 @@ export function createConnection(
   // The other side has said all it wants to say, and may still wait for answers.
   socket.on('end', () => void finish());
   socket.on('error', () => socket.destroy());
-  socket.on('close', onClose);
+  socket.on('close', () => {
+    conversation.stop();
+    // Who comes and goes with a login each time has no more of them at a time than who stays.
+    void conversation.idle().then(onClose);
+  });
 
   async function finish(): Promise<void> {
     ended = true;

@@ -39,8 +39,10 @@ export interface DovecotOptions {
 export interface DovecotSession {
   /** More input. The chunk is copied. */
   feed(chunk: Uint8Array): void;
-  /** Resolves when every line that has come has been read, and every login that is being judged has been answered. */
+  /** Resolves when every line that has come has been read, and every login has been judged. */
   idle(): Promise<void>;
+  /** Nobody listens any more: nothing that was read is begun. */
+  stop(): void;
   /** When the first byte of a line came that is not all here, or of the greeting; `undefined` when nothing is missing. */
   unfinishedSince(): number | undefined;
 }
@@ -50,6 +52,8 @@ const VERSION = { major: '1', minor: '2' };
 /** Logins judged at a time, and those that wait for the client's next message. Prosody has one, Postfix one a process. */
 const MAX_JUDGING = 256;
 const MAX_WAITING = 256;
+/** Bytes of what those may have said together: a password of 64 KiB costs a multiple of itself while it is judged. */
+const MAX_JUDGED = 4 * 1024 * 1024;
 /** Lines read before others have their turn: a client that floods us harms itself alone. */
 const BATCH = 64;
 /** Commands that there are not, before we believe that this is no client of the protocol. */
@@ -82,6 +86,7 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
   const judging = new Map<string, symbol>();
   /** Those and what was cancelled: it takes as much of us and of the provider until it ends. */
   let underWay = 0;
+  let said = 0;
   const openedAt = now();
   let greeted = false;
   let closed = false;
@@ -115,11 +120,14 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
 
   function giveUp(why: string): undefined {
     flush();
+    stop();
+    close(why);
+  }
+
+  function stop(): void {
     closed = true;
     judging.clear();
     waiting.clear();
-    settle();
-    close(why);
   }
 
   // Each of these gives the one line that answers, or `undefined` where it comes later, or never has to.
@@ -188,7 +196,6 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
     waiting.delete(id);
     // What it comes to is not said any more.
     judging.delete(id);
-    settle();
   }
 
   function faulty(id: string, fault: SaslFault, arrivedAt: number): string {
@@ -207,19 +214,22 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
     const bytes = decodeBase64(encoded);
     const message = bytes === undefined ? undefined : parseMessage(mechanism, bytes);
     if (message === undefined) return faulty(id, 'malformed', arrivedAt);
-    if (underWay >= MAX_JUDGING) return faulty(id, 'busy', arrivedAt);
+    if (underWay >= MAX_JUDGING || said + encoded.length > MAX_JUDGED) return faulty(id, 'busy', arrivedAt);
     const outcome = answer({ message, service, arrivedAt });
     if (!(outcome instanceof Promise)) return conclude(id, outcome);
     const ticket = Symbol(id);
     judging.set(id, ticket);
     underWay++;
+    said += encoded.length;
     void outcome.then((late) => {
       underWay--;
-      // Cancelled, or given up; the number may be another login's by now.
-      if (judging.get(id) !== ticket) return;
-      judging.delete(id);
-      say(conclude(id, late));
-      if (!reading) flush();
+      said -= encoded.length;
+      // Else it was cancelled, or given up; the number may be another login's by now.
+      if (judging.get(id) === ticket) {
+        judging.delete(id);
+        say(conclude(id, late));
+        if (!reading) flush();
+      }
       settle();
     });
     return undefined;
@@ -242,7 +252,7 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
   }
 
   function isBusy(): boolean {
-    return judging.size > 0 || behind;
+    return underWay > 0 || behind;
   }
 
   function settle(): void {
@@ -283,6 +293,7 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
       if (!behind) readSome();
     },
     idle: () => (isBusy() ? new Promise((resolve) => onIdle.push(resolve)) : Promise.resolve()),
+    stop,
     unfinishedSince: () => (queue.length > 0 ? queue.arrivedAt : greeted ? undefined : openedAt),
   };
 }

@@ -36,6 +36,8 @@ export interface Session {
 }
 
 export interface StreamSession extends Session {
+  /** Nobody listens any more: no other request is begun. */
+  stop(): void;
   /** When the first byte of a request came that is not all here; `undefined` when there is none. */
   unfinishedSince(): number | undefined;
 }
@@ -136,6 +138,9 @@ export function createSession(options: SessionOptions): StreamSession {
         pause();
       }
       if (!busy) pump();
+    },
+    stop() {
+      closed = true;
     },
     unfinishedSince: () => (busy || queue.length === 0 ? undefined : queue.arrivedAt),
     idle: () => (busy ? new Promise((resolve) => onIdle.push(resolve)) : Promise.resolve()),
