@@ -1,9 +1,12 @@
 // What a hostile peer of `extauth-oauth serve` may try: each of these once did harm to others.
 import assert from 'node:assert/strict';
-import { connect, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
+import type { Connection } from '../src/daemon/connection.ts';
+import { createMetricsServer } from '../src/daemon/metrics-server.ts';
 import { createDovecotSession, type SaslAnswer } from '../src/dovecot/session.ts';
 import { ByteQueue } from '../src/extauth/byte-queue.ts';
 import { temporaryFolder } from './support/bridge.ts';
@@ -103,11 +106,48 @@ it('a session with lines that wait for their turn is not idle', async () => {
   assert.equal(answers().length, 200);
 });
 
+it('a connection for metrics ends with its one answer, and without when it is not asked for in time', async () => {
+  let now = 0;
+  const metrics = { text: async () => 'up 1\n', contentType: 'text/plain', measure() {}, observe() {} };
+  const { accept } = createMetricsServer(
+    () => metrics,
+    () => now,
+  );
+  const accepted: Connection[] = [];
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+    accepted.push(accept(socket, () => {}));
+    socket.resume();
+  });
+  const path = join(temporaryFolder(), 'metrics.sock');
+  await once(server.listen(path), 'listening');
+  const request = 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n';
+  const [whole, half, none] = await Promise.all([open(path), open(path), open(path)]);
+  let text = '';
+  whole.on('data', (chunk) => {
+    text += chunk;
+  });
+  const ended = [whole, half, none].map((peer) =>
+    once(peer.resume(), 'close', { signal: AbortSignal.timeout(5000) }),
+  );
+  whole.write(`${request}\r\n`);
+  half.write(request);
+  await ended[0];
+  assert.match(text, /^HTTP\/1\.1 200 OK\r\n.*\r\n\r\n.*up 1\n/s);
+
+  now = 10_000;
+  for (const connection of accepted) connection.expire(now);
+  await sleep(20);
+  assert.equal(half.destroyed || none.destroyed, false);
+  now = 10_001;
+  for (const connection of accepted) connection.expire(now);
+  await Promise.all(ended);
+  server.close();
+});
+
 describe('the daemon', () => {
   const folder = temporaryFolder();
   const extauth = join(folder, 'extauth.sock');
   const dovecot = join(folder, 'dovecot.sock');
-  const metrics = join(folder, 'metrics.sock');
   const host = 'h.example';
   let provider: Scripted;
   let daemon: Daemon;
@@ -120,13 +160,12 @@ describe('the daemon', () => {
         client_id: 'xmpp',
         client_secret: 'a-secret',
         resource_owner_password: true,
-        deadline: '2s',
+        deadline: '1s',
         hosts: { [host]: {} },
         listen: [
           { path: extauth, protocol: 'extauth' },
           { path: dovecot, protocol: 'dovecot', host, max_connections: 1 },
         ],
-        metrics: { path: metrics },
       },
     });
   });
@@ -158,7 +197,7 @@ describe('the daemon', () => {
     await sleep(50);
     assert.equal(await greets(dovecot), false);
     // Its deadline.
-    await sleep(2200);
+    await sleep(1200);
     assert.equal(await greets(dovecot), true);
     provider.reset();
   });

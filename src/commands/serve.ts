@@ -72,7 +72,7 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
     loadLibc: libc,
     now,
   });
-  const metricsServer = createMetricsServer(() => metrics);
+  const metricsServer = createMetricsServer(() => metrics, now);
   const common = { service, report, onInternalError, now };
   const extauth = createAnswer({ ...common, patience: EXTAUTH_DEADLINE });
   const cookie = randomBytes(16).toString('hex');
