@@ -1,11 +1,13 @@
 // What a hostile peer of `extauth-oauth serve` may try: each of these once did harm to others.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { lstatSync, readdirSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
-import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { dirname, join } from 'node:path';
+import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import type { Connection } from '../src/daemon/connection.ts';
+import { createListeners, type Listeners, type Served } from '../src/daemon/listeners.ts';
 import { createMetricsServer } from '../src/daemon/metrics-server.ts';
 import { createDovecotSession, type SaslAnswer } from '../src/dovecot/session.ts';
 import { ByteQueue } from '../src/extauth/byte-queue.ts';
@@ -142,6 +144,53 @@ it('a connection for metrics ends with its one answer, and without when it is no
   for (const connection of accepted) connection.expire(now);
   await Promise.all(ended);
   server.close();
+});
+
+describe('a socket file', () => {
+  const log = { passed: new Map<string, number>(), loadLibc: () => Promise.reject(new Error('none')) };
+  const open: Listeners[] = [];
+  function listeners(): Listeners {
+    const accept = (): never => assert.fail('nobody connects');
+    const created = createListeners({ ...log, accept, onTurnedAway() {}, now: () => 0 });
+    open.push(created);
+    return created;
+  }
+  afterEach(async () => {
+    for (const each of open.splice(0)) await each.close();
+  });
+  const at = (path: string, mode = 0o660): Served => ({
+    path,
+    mode,
+    protocol: 'extauth',
+    max_connections: 1,
+  });
+
+  it('that another daemon has put in the place of ours stays when ours ends', async () => {
+    const path = join(temporaryFolder(), 's');
+    const ours = listeners();
+    await ours.apply([at(path)]);
+    unlinkSync(path);
+    const other = listeners();
+    await other.apply([at(path)]);
+    await ours.close();
+    assert.ok(lstatSync(path).isSocket());
+    await other.close();
+    assert.deepEqual(readdirSync(dirname(path)), []);
+  });
+
+  it('gets its permissions, and no file that a link in its place points to', async () => {
+    const folder = temporaryFolder();
+    const [path, victim] = [join(folder, 's'), join(folder, 'victim')];
+    writeFileSync(victim, 'secret', { mode: 0o600 });
+    const ours = listeners();
+    await ours.apply([at(path)]);
+    await ours.apply([at(path, 0o666)]);
+    assert.equal(lstatSync(path).mode & 0o777, 0o666);
+    unlinkSync(path);
+    symlinkSync(victim, path);
+    await assert.rejects(ours.apply([at(path)]), { name: 'ListenError', message: /something else/ });
+    assert.equal(statSync(victim).mode & 0o777, 0o600);
+  });
 });
 
 describe('the daemon', () => {

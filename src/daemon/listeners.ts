@@ -5,7 +5,7 @@ import type { Mechanism } from '../dovecot/sasl.ts';
 import { numberOf } from './accounts.ts';
 import type { Connection } from './connection.ts';
 import type { Libc, Peer } from './libc.ts';
-import { ListenError, nameOf, open, permit } from './sockets.ts';
+import { ListenError, nameOf, type Opened, open } from './sockets.ts';
 
 /** A socket and what is spoken over it. */
 export interface Served extends SocketOptions {
@@ -43,11 +43,9 @@ export interface Listeners {
 
 interface Entry extends Listener {
   readonly server: Server;
-  /** systemd has opened it, and keeps it. */
-  readonly isPassed: boolean;
   current: Served;
   allowed: Allowed | undefined;
-  remove: () => void;
+  opened: Opened | undefined;
   connections: Set<Connection>;
 }
 
@@ -84,7 +82,7 @@ export function createListeners(options: ListenersOptions): Listeners {
         entries.set(key, await openEntry(each, allowed));
         continue;
       }
-      if (each.path !== undefined && !entry.isPassed) permit(each.path, each);
+      entry.opened?.permit(each);
       entry.current = each;
       entry.allowed = allowed;
     }
@@ -96,14 +94,13 @@ export function createListeners(options: ListenersOptions): Listeners {
       name: nameOf(current),
       options: () => entry.current,
       server,
-      isPassed: current.name !== undefined && passed.has(current.name),
       current,
       allowed,
-      remove: () => {},
+      opened: undefined,
       connections: new Set(),
     };
     server.on('connection', (socket) => welcome(socket, entry));
-    entry.remove = await open(server, current, passed);
+    entry.opened = await open(server, current, passed);
     // Out of descriptors, say: who has connected already stays.
     server.on('error', (error) => onTurnedAway(entry, `it cannot be accepted (${error.name})`));
     return entry;
@@ -141,9 +138,9 @@ export function createListeners(options: ListenersOptions): Listeners {
     }
   }
 
-  async function closeEntry({ server, remove, connections }: Entry): Promise<void> {
+  async function closeEntry({ server, opened, connections }: Entry): Promise<void> {
     server.close();
-    remove();
+    opened?.remove();
     await Promise.all([...connections].map((connection) => connection.end()));
   }
 

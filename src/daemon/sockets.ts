@@ -1,7 +1,20 @@
 // Opening the sockets that others connect to: a Unix socket that nobody can reach before its permissions are right, a port
 // of the loopback interface, or what systemd has opened for us.
-import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  renameSync,
+  type Stats,
+  unlinkSync,
+} from 'node:fs';
 import { createConnection, type Server } from 'node:net';
+import { dirname, join } from 'node:path';
 import type { SocketOptions } from '../config/listen.ts';
 import { isLoopback } from '../oauth/loopback.ts';
 import { numberOf } from './accounts.ts';
@@ -17,18 +30,29 @@ export function nameOf({ path, address, name }: SocketOptions): string {
   return address === undefined ? `systemd's ${name}` : `${address.host}:${address.port}`;
 }
 
+/** A socket that is open. */
+export interface Opened {
+  /** Gives it another group and mode. Throws a ListenError. */
+  permit(options: SocketOptions): void;
+  /** Takes its name away again. */
+  remove(): void;
+}
+
+/** Nobody but systemd, or the port, says who may connect. */
+const NOT_OURS: Opened = { permit() {}, remove() {} };
+
 /** Connections that the kernel holds for us; it has a limit of its own (net.core.somaxconn). */
 const BACKLOG = 4096;
 
 /**
  * Makes `server` listen where the options say. `passed`: descriptors of listening sockets that systemd has opened, by
- * name. Throws a ListenError. Returns how the socket is taken away again.
+ * name. Throws a ListenError.
  */
 export async function open(
   server: Server,
   options: SocketOptions,
   passed: ReadonlyMap<string, number>,
-): Promise<() => void> {
+): Promise<Opened> {
   const { path, address, name } = options;
   const fd = name === undefined ? undefined : passed.get(name);
   if (fd !== undefined) {
@@ -40,12 +64,12 @@ export async function open(
         `systemd's ${name} listens at ${bound.address}: what comes over it is passwords, use ListenStream= with a path or 127.0.0.1`,
       );
     }
-    return () => {};
+    return NOT_OURS;
   }
   if (path !== undefined) return openPath(server, path, options);
   if (address !== undefined) {
     await listening(server, options, () => server.listen({ ...address, backlog: BACKLOG, exclusive: true }));
-    return () => {};
+    return NOT_OURS;
   }
   throw new ListenError(
     `systemd has passed no socket called ${name} (FileDescriptorName=${name} in the socket unit), and there is no path or address`,
@@ -58,40 +82,66 @@ function bracketed(address: string): string {
     : address;
 }
 
-async function openPath(server: Server, path: string, options: SocketOptions): Promise<() => void> {
-  await removeStale(path);
+async function openPath(server: Server, path: string, options: SocketOptions): Promise<Opened> {
+  await mustBeFree(path);
+  // It gets its name last, when everything about it is right; what has been left there goes in the same moment. And closing
+  // it takes away only the first name (libuv does so by the name): the other may be another daemon's by then.
+  const made = join(dirname(path), `.${randomBytes(3).toString('hex')}`);
   // The socket is made by listen() itself, before it returns: until group and mode are right, it is ours alone.
   const umask = process.umask(0o177);
-  const opened = listening(server, options, () => server.listen({ path, backlog: BACKLOG, exclusive: true }));
+  const opened = listening(server, options, () =>
+    server.listen({ path: made, backlog: BACKLOG, exclusive: true }),
+  );
   process.umask(umask);
   await opened;
   try {
-    permit(path, options);
+    const { ino, dev } = lstatSync(made);
+    const isMine = (stats: Stats): boolean => stats.ino === ino && stats.dev === dev;
+    permit(made, options, isMine);
+    renameSync(made, path);
+    return {
+      permit: (changed) => permit(path, changed, isMine),
+      remove() {
+        try {
+          if (isMine(lstatSync(path))) unlinkSync(path);
+        } catch {
+          // Gone already.
+        }
+      },
+    };
   } catch (error) {
     server.close();
     throw error;
   }
-  const mine = lstatSync(path).ino;
-  return () => {
-    try {
-      // Another daemon may have put its own there.
-      if (lstatSync(path).ino === mine) unlinkSync(path);
-    } catch {
-      // Gone already.
-    }
-  };
 }
 
-/** Gives the socket at `path` its group and its mode. Throws a ListenError. */
-export function permit(path: string, { group, mode }: SocketOptions): void {
+/** Of Linux: opens whatever it is, only to say which one is meant. */
+const O_PATH = process.platform === 'linux' ? 0o10000000 : undefined;
+
+/**
+ * Gives the socket `at` its group and its mode: it, and nothing that somebody has put in its place, such as a link to
+ * a file of ours. Throws a ListenError.
+ */
+function permit(at: string, options: SocketOptions, isMine: (stats: Stats) => boolean): void {
+  const { group, mode } = options;
+  const gid = group === undefined ? undefined : groupOf(group);
+  let fd: number | undefined;
   try {
-    if (group !== undefined) chownSync(path, -1, groupOf(group));
-    chmodSync(path, mode);
+    fd = O_PATH && openSync(at, O_PATH | constants.O_NOFOLLOW);
+    if (!isMine(fd === undefined ? lstatSync(at) : fstatSync(fd)))
+      throw new ListenError(
+        `${nameOf(options)}: something else has been put there: remove it, and start again`,
+      );
+    const socket = fd === undefined ? at : `/proc/self/fd/${fd}`;
+    if (gid !== undefined) chownSync(socket, -1, gid);
+    chmodSync(socket, mode);
   } catch (error) {
     if (error instanceof ListenError) throw error;
     throw new ListenError(
-      `${path}: mode and group ${group} cannot be given (${codeOf(error)}): the user of this program must be in the group`,
+      `${nameOf(options)}: mode and group ${group} cannot be given (${codeOf(error)}): the user of this program must be in the group`,
     );
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }
 
@@ -103,8 +153,8 @@ function groupOf(group: string | number): number {
   }
 }
 
-/** Removes a socket that a process has left behind; never one that somebody listens at, nor anything but a socket. */
-async function removeStale(path: string): Promise<void> {
+/** There may be a socket that a process has left behind; none that somebody listens at, nor anything but a socket. */
+async function mustBeFree(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
   if (!found.isSocket())
@@ -118,7 +168,6 @@ async function removeStale(path: string): Promise<void> {
     probe.on('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED'));
   });
   if (!refused) throw new ListenError(`${path}: another process listens there`);
-  unlinkSync(path);
 }
 
 function listening(server: Server, options: SocketOptions, listen: () => void): Promise<void> {
