@@ -178,6 +178,22 @@ describe('a socket file', () => {
     assert.deepEqual(readdirSync(dirname(path)), []);
   });
 
+  it('that cannot be opened keeps no other from being opened, changed or tried again', async () => {
+    const folder = temporaryFolder();
+    const [first, second] = [join(folder, 's'), join(folder, 't')];
+    symlinkSync(join(folder, 'loop'), join(folder, 'loop'));
+    const ours = listeners();
+    await ours.apply([at(first)]);
+    await assert.rejects(ours.apply([at(join(folder, 'loop/s')), at(first, 0o600), at(second)]), {
+      name: 'ListenError',
+      message: `${join(folder, 'loop/s')}: cannot be opened or changed (ELOOP)`,
+    });
+    assert.equal(lstatSync(first).mode & 0o777, 0o600);
+    assert.ok(lstatSync(second).isSocket());
+    await ours.apply([at(second)]);
+    assert.throws(() => lstatSync(first));
+  });
+
   it('gets its permissions, and no file that a link in its place points to', async () => {
     const folder = temporaryFolder();
     const [path, victim] = [join(folder, 's'), join(folder, 'victim')];

@@ -16,6 +16,7 @@ import { ListenError } from '../daemon/sockets.ts';
 import type { SaslFault } from '../dovecot/outcome.ts';
 import { createDovecotSession } from '../dovecot/session.ts';
 import { createSession } from '../extauth/session.ts';
+import { whereIn } from '../judge.ts';
 import type { Level } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { createReport } from '../report.ts';
@@ -109,8 +110,14 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
 
   /** One configuration after the other. Resolves with whether every socket is open. */
   function apply(options: ProcessOptions): Promise<boolean> {
-    applied = applied.then(() => applyNow(options));
+    applied = applied.then(() => applyNow(options)).catch(onFailure);
     return applied;
+  }
+
+  /** One that has failed must not keep all others from being tried. */
+  function onFailure({ name, stack }: Error): boolean {
+    onInternalError(name, whereIn(stack));
+    return false;
   }
 
   async function applyNow({ listen, metrics: exposed }: ProcessOptions): Promise<boolean> {

@@ -34,7 +34,10 @@ export interface Listener {
 }
 
 export interface Listeners {
-  /** Opens what is new, closes what is gone, and changes the rest in place. Throws a ListenError; what is open stays. */
+  /**
+   * Opens what is new, closes what is gone, and changes the rest in place. Throws a ListenError and nothing else, when it
+   * has done all it can; what is open stays.
+   */
   apply(listen: readonly Served[]): Promise<void>;
   list(): readonly Listener[];
   /** Stops listening, and resolves when all connections have had their last answers. */
@@ -75,17 +78,31 @@ export function createListeners(options: ListenersOptions): Listeners {
       entries.delete(key);
       void closeEntry(entry);
     }
+    const problems: string[] = [];
     for (const [key, each] of wanted) {
-      const allowed = await allowedBy(each);
-      const entry = entries.get(key);
-      if (entry === undefined) {
-        entries.set(key, await openEntry(each, allowed));
-        continue;
+      try {
+        await applyTo(key, each);
+      } catch (error) {
+        // The others are none the worse for it.
+        const { name, code = name, message } = error as NodeJS.ErrnoException;
+        problems.push(
+          error instanceof ListenError ? message : `${nameOf(each)}: cannot be opened or changed (${code})`,
+        );
       }
-      entry.opened?.permit(each);
-      entry.current = each;
-      entry.allowed = allowed;
     }
+    if (problems.length > 0) throw new ListenError(problems.join('; '));
+  }
+
+  async function applyTo(key: string, each: Served): Promise<void> {
+    const allowed = await allowedBy(each);
+    const entry = entries.get(key);
+    if (entry === undefined) {
+      entries.set(key, await openEntry(each, allowed));
+      return;
+    }
+    entry.current = each;
+    entry.allowed = allowed;
+    entry.opened?.permit(each);
   }
 
   async function openEntry(current: Served, allowed: Allowed | undefined): Promise<Entry> {
