@@ -11,8 +11,8 @@ import { createListeners, type Listeners, type Served } from '../src/daemon/list
 import { createMetricsServer } from '../src/daemon/metrics-server.ts';
 import { createDovecotSession, type SaslAnswer } from '../src/dovecot/session.ts';
 import { ByteQueue } from '../src/extauth/byte-queue.ts';
-import { temporaryFolder } from './support/bridge.ts';
-import { type Daemon, startDaemon } from './support/daemon.ts';
+import { temporaryFolder, writeConfig } from './support/bridge.ts';
+import { type Daemon, startDaemon, startHeldDaemon } from './support/daemon.ts';
 import { type Scripted, startScripted } from './support/scripted-provider.ts';
 
 describe('a request that drips in byte by byte', () => {
@@ -147,11 +147,11 @@ it('a connection for metrics ends with its one answer, and without when it is no
 });
 
 describe('a socket file', () => {
-  const log = { passed: new Map<string, number>(), loadLibc: () => Promise.reject(new Error('none')) };
   const open: Listeners[] = [];
   function listeners(): Listeners {
     const accept = (): never => assert.fail('nobody connects');
-    const created = createListeners({ ...log, accept, onTurnedAway() {}, now: () => 0 });
+    const loadLibc = (): Promise<never> => Promise.reject(new Error('none'));
+    const created = createListeners({ passed: new Map(), loadLibc, accept, onTurnedAway() {}, now: () => 0 });
     open.push(created);
     return created;
   }
@@ -207,6 +207,43 @@ describe('a socket file', () => {
     await assert.rejects(ours.apply([at(path)]), { name: 'ListenError', message: /something else/ });
     assert.equal(statSync(victim).mode & 0o777, 0o600);
   });
+});
+
+it('a socket of systemd that was given back is not looked for at its old number', async () => {
+  const named = (name: string): { path: string; name: string; protocol: string } => ({
+    name,
+    path: join(temporaryFolder(), 's'),
+    protocol: 'extauth',
+  });
+  const [first, second] = [named('a'), named('b')];
+  const config = { issuer: 'http://127.0.0.1:9', client_id: 'xmpp', hosts: { 'h.example': {} } };
+  const file = writeConfig({ ...config, listen: [first, second] });
+  const daemon = await startHeldDaemon({
+    config: { ...config, listen: [first, second] },
+    env: { EXTAUTH_OAUTH_CONFIG: file },
+  });
+  async function says(text: string): Promise<void> {
+    for (let turns = 0; !daemon.log().includes(text); turns++) {
+      assert.ok(turns < 400, `${text} is not in the log:\n${daemon.log()}`);
+      await sleep(25);
+    }
+  }
+  try {
+    await says('"listening"');
+    writeFileSync(file, JSON.stringify({ ...config, listen: [first] }));
+    await says('systemd has opened a socket called b, and nothing under listen has this name');
+    // Who is connected now has the number that b had.
+    const peers = [await open(first.path), await open(first.path), await open(first.path)];
+    writeFileSync(file, JSON.stringify({ ...config, listen: [first, second] }));
+    await says("systemd's b was given back before");
+    for (const peer of peers) {
+      peer.write('isuser:alice:h.example\n');
+      assert.equal(String((await once(peer, 'data'))[0]), '1\n');
+      peer.destroy();
+    }
+  } finally {
+    await daemon.stop();
+  }
 });
 
 describe('the daemon', () => {

@@ -139,6 +139,10 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
       const served: Served[] = [...listen];
       if (exposed !== undefined) served.push({ ...exposed, protocol: 'metrics' });
       await listeners.apply(served);
+      for (const name of listeners.unserved()) {
+        const message = `systemd has opened a socket called ${name}, and nothing under listen has this name: who connects there waits for ever`;
+        log.write('error', 'listen', { message });
+      }
       log.write('info', 'listening', {
         sockets: listeners
           .list()

@@ -40,6 +40,8 @@ export interface Listeners {
    */
   apply(listen: readonly Served[]): Promise<void>;
   list(): readonly Listener[];
+  /** Names of what systemd has opened, and nobody serves: who connects there waits for ever. */
+  unserved(): readonly string[];
   /** Stops listening, and resolves when all connections have had their last answers. */
   close(): Promise<void>;
 }
@@ -63,7 +65,9 @@ interface Allowed {
 const LOOK_EVERY = 5000;
 
 export function createListeners(options: ListenersOptions): Listeners {
-  const { accept, onTurnedAway, passed, loadLibc, now } = options;
+  const { accept, onTurnedAway, loadLibc, now } = options;
+  /** Each is closed with its listener, and the number may be somebody's connection from then on. */
+  const passed = new Map(options.passed);
   const entries = new Map<string, Entry>();
   const timer = setInterval(() => {
     for (const { connections } of entries.values())
@@ -117,7 +121,11 @@ export function createListeners(options: ListenersOptions): Listeners {
       connections: new Set(),
     };
     server.on('connection', (socket) => welcome(socket, entry));
+    const { name } = current;
+    if (name !== undefined && options.passed.has(name) && !passed.has(name))
+      throw new ListenError(`systemd's ${name} was given back before: start again to have it again`);
     entry.opened = await open(server, current, passed);
+    if (name !== undefined) passed.delete(name);
     // Out of descriptors, say: who has connected already stays.
     server.on('error', (error) => onTurnedAway(entry, `it cannot be accepted (${error.name})`));
     return entry;
@@ -164,6 +172,10 @@ export function createListeners(options: ListenersOptions): Listeners {
   return {
     apply,
     list: () => [...entries.values()],
+    unserved() {
+      const served = new Set([...entries.values()].map(({ current }) => current.name));
+      return [...options.passed.keys()].filter((name) => !served.has(name));
+    },
     async close() {
       await Promise.all([...entries.values()].map(closeEntry));
     },
