@@ -6,6 +6,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
+import { parseConfig } from '../src/config/parse.ts';
 import type { Connection } from '../src/daemon/connection.ts';
 import { createListeners, type Listeners, type Served } from '../src/daemon/listeners.ts';
 import { createMetricsServer } from '../src/daemon/metrics-server.ts';
@@ -207,6 +208,14 @@ describe('a socket file', () => {
     await assert.rejects(ours.apply([at(path)]), { name: 'ListenError', message: /something else/ });
     assert.equal(statSync(victim).mode & 0o777, 0o600);
   });
+});
+
+it('a port that everybody on the machine may try passwords at is worth a warning', () => {
+  const config = { issuer: 'https://id.example', client_id: 'xmpp' };
+  const warned = (socket: object): string[] =>
+    parseConfig({ ...config, listen: [{ protocol: 'extauth', ...socket }] }).warnings.map(({ path }) => path);
+  assert.deepEqual(warned({ address: '127.0.0.1:1234' }), ['listen.0.address']);
+  assert.deepEqual(warned({ path: '/run/s' }), []);
 });
 
 it('a socket of systemd that was given back is not looked for at its old number', async () => {

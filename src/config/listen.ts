@@ -119,9 +119,14 @@ export function listenContradictions(
     if (path !== undefined && (options.mode & 0o002) !== 0 && restricted === undefined)
       warnings.push({ path: `${at}.mode`, message: 'lets everybody on this machine try passwords here' });
   }
-  for (const [index, { protocol, host, mechanisms }] of listen.entries()) {
+  for (const [index, { protocol, host, mechanisms, address }] of listen.entries()) {
     const say = (key: string, message: string): void =>
       void problems.push({ path: pathOf('listen', index, key), message });
+    if (address !== undefined)
+      warnings.push({
+        path: pathOf('listen', index, 'address'),
+        message: 'lets everybody on this machine try passwords here: path has permissions',
+      });
     if (protocol === 'extauth' && host !== undefined)
       say('host', 'is for protocol: dovecot; a request of extauth says its host itself');
     if (protocol === 'extauth' && mechanisms !== undefined) say('mechanisms', 'is for protocol: dovecot');
