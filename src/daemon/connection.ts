@@ -6,8 +6,8 @@ export interface Conversation {
   feed(chunk: Uint8Array): void;
   /** Resolves when nothing is being judged. */
   idle(): Promise<void>;
-  /** Nobody listens any more: nothing else is begun. */
-  stop(): void;
+  /** Nobody listens any more: nothing else is begun. Resolves when nothing is being judged, either. */
+  stop(): Promise<void>;
   /** Since when something that has begun is not all here. */
   unfinishedSince(): number | undefined;
 }
@@ -76,9 +76,8 @@ export function createConnection(
   socket.on('end', () => void finish());
   socket.on('error', () => socket.destroy());
   socket.on('close', () => {
-    conversation.stop();
     // Who comes and goes with a login each time has no more of them at a time than who stays.
-    void conversation.idle().then(onClose);
+    void conversation.stop().then(onClose);
   });
 
   async function finish(): Promise<void> {

@@ -39,10 +39,10 @@ export interface DovecotOptions {
 export interface DovecotSession {
   /** More input. The chunk is copied. */
   feed(chunk: Uint8Array): void;
-  /** Resolves when every line that has come has been read, and every login has been judged. */
+  /** Resolves when every line that has come has been read, and every login that somebody waits for has been answered. */
   idle(): Promise<void>;
-  /** Nobody listens any more: nothing that was read is begun. */
-  stop(): void;
+  /** Nobody listens any more: nothing else is begun. Resolves when nothing is being judged, either. */
+  stop(): Promise<void>;
   /** When the first byte of a line came that is not all here, or of the greeting; `undefined` when nothing is missing. */
   unfinishedSince(): number | undefined;
 }
@@ -95,7 +95,7 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
   /** Others have their turn, and there are lines that were not read yet. */
   let behind = false;
   let nonsense = 0;
-  let onIdle: (() => void)[] = [];
+  let waiters: { readonly isOver: () => boolean; readonly resolve: () => void }[] = [];
 
   say(`VERSION\t${VERSION.major}\t${VERSION.minor}`);
   // Who listens in learns the secret: clients keep such mechanisms off connections that are not encrypted.
@@ -120,14 +120,15 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
 
   function giveUp(why: string): undefined {
     flush();
-    stop();
+    forget();
     close(why);
   }
 
-  function stop(): void {
+  function forget(): void {
     closed = true;
     judging.clear();
     waiting.clear();
+    settle();
   }
 
   // Each of these gives the one line that answers, or `undefined` where it comes later, or never has to.
@@ -196,6 +197,7 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
     waiting.delete(id);
     // What it comes to is not said any more.
     judging.delete(id);
+    settle();
   }
 
   function faulty(id: string, fault: SaslFault, arrivedAt: number): string {
@@ -251,14 +253,19 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
     }
   }
 
-  function isBusy(): boolean {
-    return underWay > 0 || behind;
+  function isIdle(): boolean {
+    return judging.size === 0 && !behind;
+  }
+
+  function until(isOver: () => boolean): Promise<void> {
+    return isOver() ? Promise.resolve() : new Promise((resolve) => waiters.push({ isOver, resolve }));
   }
 
   function settle(): void {
-    if (isBusy()) return;
-    for (const resolve of onIdle) resolve();
-    onIdle = [];
+    const over = waiters.filter(({ isOver }) => isOver());
+    if (over.length === 0) return;
+    waiters = waiters.filter((each) => !over.includes(each));
+    for (const { resolve } of over) resolve();
   }
 
   function readSome(): void {
@@ -292,8 +299,11 @@ export function createDovecotSession(options: DovecotOptions): DovecotSession {
       queue.push(chunk, now());
       if (!behind) readSome();
     },
-    idle: () => (isBusy() ? new Promise((resolve) => onIdle.push(resolve)) : Promise.resolve()),
-    stop,
+    idle: () => until(isIdle),
+    stop() {
+      forget();
+      return until(() => underWay === 0);
+    },
     unfinishedSince: () => (queue.length > 0 ? queue.arrivedAt : greeted ? undefined : openedAt),
   };
 }

@@ -36,8 +36,8 @@ export interface Session {
 }
 
 export interface StreamSession extends Session {
-  /** Nobody listens any more: no other request is begun. */
-  stop(): void;
+  /** Nobody listens any more: no other request is begun. Resolves when none is being judged, either. */
+  stop(): Promise<void>;
   /** When the first byte of a request came that is not all here; `undefined` when there is none. */
   unfinishedSince(): number | undefined;
 }
@@ -119,6 +119,10 @@ export function createSession(options: SessionOptions): StreamSession {
     }
   }
 
+  function idle(): Promise<void> {
+    return busy ? new Promise((resolve) => onIdle.push(resolve)) : Promise.resolve();
+  }
+
   function takeTurns(): void {
     busy = true;
     pause();
@@ -141,8 +145,9 @@ export function createSession(options: SessionOptions): StreamSession {
     },
     stop() {
       closed = true;
+      return idle();
     },
     unfinishedSince: () => (busy || queue.length === 0 ? undefined : queue.arrivedAt),
-    idle: () => (busy ? new Promise((resolve) => onIdle.push(resolve)) : Promise.resolve()),
+    idle,
   };
 }
