@@ -89,13 +89,17 @@ describe('logins that are cancelled', () => {
     assert.equal(answers().length, 300 - 256);
   });
 
-  it('may not say more than 4 MiB together', () => {
+  it('may not say more than 4 MiB together', async () => {
     const seen: number[] = [];
     const { feed, answers } = converse(({ message }) => {
       seen.push(message.secret.length);
       return new Promise(() => {});
     });
-    for (let id = 1; id <= 100; id++) feed(auth(id, 'x'.repeat(60_000)));
+    for (let id = 1; id <= 100; id++) {
+      feed(auth(id, 'x'.repeat(60_000)));
+      await turn();
+    }
+    await turn();
     assert.ok(seen.length < 60, `${seen.length}`);
     assert.equal(answers().length, 100 - seen.length);
   });
@@ -187,7 +191,7 @@ describe('a socket file', () => {
     await ours.apply([at(first)]);
     await assert.rejects(ours.apply([at(join(folder, 'loop/s')), at(first, 0o600), at(second)]), {
       name: 'ListenError',
-      message: `${join(folder, 'loop/s')}: cannot be opened or changed (ELOOP)`,
+      message: `${join(folder, 'loop/s')}: cannot be opened (ELOOP)`,
     });
     assert.equal(lstatSync(first).mode & 0o777, 0o600);
     assert.ok(lstatSync(second).isSocket());

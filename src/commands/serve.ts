@@ -39,7 +39,7 @@ const LAST_WORK = 1000;
 export async function serve({ config, logLevel }: ServeOptions): Promise<number> {
   const now = (): number => performance.now();
   let metrics: Metrics | undefined;
-  /** Takes over when the sockets of the first configuration are open. */
+  /** Takes over when the first configuration is known to have sockets. */
   let follow = (_config: Config): void => {};
   const running = start({
     config,
@@ -69,7 +69,7 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
         uid: peer?.uid,
         pid: peer?.pid,
       }),
-    passed: systemd.sockets,
+    passed: new Map(systemd.sockets),
     loadLibc: libc,
     now,
   });
@@ -88,18 +88,21 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
     log.write('error', 'configuration', { file: first.file, path: 'listen', message });
     return giveUp(EXIT.config);
   }
-  if (!(await apply(first.process))) return giveUp(EXIT.failed);
-  follow = ({ process: options }) => void apply(options);
-  sayReady();
-  running.warmUp();
+  // Before anybody can connect: who sees that we are here may send us a signal.
   process.on('SIGTERM', () => void end('SIGTERM'));
   process.on('SIGINT', () => void end('SIGINT'));
   process.on('SIGHUP', () => {
     notify.reloading();
     log.reopen();
     live.reload();
+    // Also when not all of it could be done: systemd waits for it.
     void applied.then(sayReady);
   });
+  const opened = apply(first.process);
+  follow = ({ process: options }) => void apply(options);
+  if (!(await opened)) return ending ? new Promise(() => {}) : giveUp(EXIT.failed);
+  sayReady();
+  running.warmUp();
   return new Promise(() => {});
 
   async function giveUp(code: number): Promise<number> {
@@ -215,7 +218,9 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
     ending = true;
     notify.stopping();
     metricsServer.close();
-    await atMost(service()?.deadline ?? EXTAUTH_DEADLINE, listeners.close());
+    // What is being opened must be closed, too.
+    const closed = applied.then(() => listeners.close());
+    await atMost(service()?.deadline ?? EXTAUTH_DEADLINE, closed);
     log.write('info', 'stopped', { why, ...counts() });
     await Promise.all([log.close(), atMost(LAST_WORK, running.finished())]);
     process.exit(EXIT.fine);

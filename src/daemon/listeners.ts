@@ -69,22 +69,21 @@ export function createListeners(options: ListenersOptions): Listeners {
   /** Each is closed with its listener, and the number may be somebody's connection from then on. */
   const passed = new Map(options.passed);
   const entries = new Map<string, Entry>();
+  /** What was taken out of the configuration, and has logins to answer yet. */
+  const leaving = new Set<Entry>();
   const timer = setInterval(() => {
-    for (const { connections } of entries.values())
+    for (const { connections } of [...entries.values(), ...leaving])
       for (const connection of connections) connection.expire(now());
   }, LOOK_EVERY);
   timer.unref();
 
   async function apply(listen: readonly Served[]): Promise<void> {
     const wanted = new Map(listen.map((each) => [keyOf(each), each]));
-    for (const [key, entry] of entries) {
-      if (wanted.has(key)) continue;
-      entries.delete(key);
-      void closeEntry(entry);
-    }
+    const gone = [...entries].filter(([key]) => !wanted.has(key));
     const problems: string[] = [];
     for (const [key, each] of wanted) {
       try {
+        for (const [other, entry] of gone) if (inTheWay(entry.current, each)) retire(other, entry);
         await applyTo(key, each);
       } catch (error) {
         // The others are none the worse for it.
@@ -95,6 +94,14 @@ export function createListeners(options: ListenersOptions): Listeners {
       }
     }
     if (problems.length > 0) throw new ListenError(problems.join('; '));
+    // Last: a new socket that cannot be opened must not cost the old one.
+    for (const [key, entry] of gone) retire(key, entry);
+  }
+
+  function retire(key: string, entry: Entry): void {
+    if (!entries.delete(key)) return;
+    leaving.add(entry);
+    void closeEntry(entry).then(() => leaving.delete(entry));
   }
 
   async function applyTo(key: string, each: Served): Promise<void> {
@@ -127,7 +134,9 @@ export function createListeners(options: ListenersOptions): Listeners {
     entry.opened = await open(server, current, passed);
     if (name !== undefined) passed.delete(name);
     // Out of descriptors, say: who has connected already stays.
-    server.on('error', (error) => onTurnedAway(entry, `it cannot be accepted (${error.name})`));
+    server.on('error', (error: NodeJS.ErrnoException) =>
+      onTurnedAway(entry, `it cannot be accepted (${error.code ?? error.name})`),
+    );
     return entry;
   }
 
@@ -177,7 +186,7 @@ export function createListeners(options: ListenersOptions): Listeners {
       return [...options.passed.keys()].filter((name) => !served.has(name));
     },
     async close() {
-      await Promise.all([...entries.values()].map(closeEntry));
+      await Promise.all([...entries.values(), ...leaving].map(closeEntry));
     },
   };
 }
@@ -185,6 +194,13 @@ export function createListeners(options: ListenersOptions): Listeners {
 /** What it takes a new socket to change. The rest holds for the next connection, and the next login. */
 function keyOf({ path, address, name, protocol }: Served): string {
   return JSON.stringify([path, address, name, protocol]);
+}
+
+/** Of two that listen at the same place, the first must go before the second can come. */
+function inTheWay(there: Served, coming: Served): boolean {
+  return (['path', 'address', 'name'] as const).some(
+    (key) => coming[key] !== undefined && JSON.stringify(there[key]) === JSON.stringify(coming[key]),
+  );
 }
 
 function isAllowed({ uid, gids }: Peer, allowed: Allowed): boolean {

@@ -95,12 +95,12 @@ async function openPath(server: Server, path: string, options: SocketOptions): P
   process.umask(umask);
   await opened;
   try {
-    const { ino, dev } = lstatSync(made);
+    const { ino, dev, gid } = lstatSync(made);
     const isMine = (stats: Stats): boolean => stats.ino === ino && stats.dev === dev;
-    permit(made, options, isMine);
+    permit(made, options, { isMine, gid });
     renameSync(made, path);
     return {
-      permit: (changed) => permit(path, changed, isMine),
+      permit: (changed) => permit(path, changed, { isMine, gid }),
       remove() {
         try {
           if (isMine(lstatSync(path))) unlinkSync(path);
@@ -122,18 +122,27 @@ const O_PATH = process.platform === 'linux' ? 0o10000000 : undefined;
  * Gives the socket `at` its group and its mode: it, and nothing that somebody has put in its place, such as a link to
  * a file of ours. Throws a ListenError.
  */
-function permit(at: string, options: SocketOptions, isMine: (stats: Stats) => boolean): void {
+function permit(
+  at: string,
+  options: SocketOptions,
+  { isMine, gid: own }: { isMine: (stats: Stats) => boolean; gid: number },
+): void {
   const { group, mode } = options;
-  const gid = group === undefined ? undefined : groupOf(group);
+  const gid = group === undefined ? own : groupOf(group);
   let fd: number | undefined;
   try {
     fd = O_PATH && openSync(at, O_PATH | constants.O_NOFOLLOW);
-    if (!isMine(fd === undefined ? lstatSync(at) : fstatSync(fd)))
+    const stats = fd === undefined ? lstatSync(at) : fstatSync(fd);
+    if (!isMine(stats))
       throw new ListenError(
         `${nameOf(options)}: something else has been put there: remove it, and start again`,
       );
     const socket = fd === undefined ? at : `/proc/self/fd/${fd}`;
-    if (gid !== undefined) chownSync(socket, -1, gid);
+    if (stats.gid !== gid) {
+      // Neither group may have what is meant for the other.
+      chmodSync(socket, 0o600);
+      chownSync(socket, -1, gid);
+    }
     chmodSync(socket, mode);
   } catch (error) {
     if (error instanceof ListenError) throw error;
@@ -155,19 +164,30 @@ function groupOf(group: string | number): number {
 
 /** There may be a socket that a process has left behind; none that somebody listens at, nor anything but a socket. */
 async function mustBeFree(path: string): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
+  const found = attempt(path, () => lstatSync(path, { throwIfNoEntry: false }));
+  // listen() says EACCES for a folder that is not there (libuv).
+  if (found === undefined) return void attempt(path, () => lstatSync(dirname(path)));
   if (!found.isSocket())
     throw new ListenError(`${path} is there and no socket: remove it, or choose another path`);
-  const refused = await new Promise<boolean>((resolve) => {
+  const answer = await new Promise<string>((resolve) => {
     const probe = createConnection(path);
     probe.on('connect', () => {
       probe.destroy();
-      resolve(false);
+      resolve('EADDRINUSE');
     });
-    probe.on('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED'));
+    probe.on('error', (error) => resolve(codeOf(error)));
   });
-  if (!refused) throw new ListenError(`${path}: another process listens there`);
+  // EAGAIN: somebody listens, and has too much to do.
+  const code = answer === 'EAGAIN' ? 'EADDRINUSE' : answer;
+  if (code !== 'ECONNREFUSED') throw new ListenError(`${path}: ${why({ code })}`);
+}
+
+function attempt<Result>(path: string, work: () => Result): Result {
+  try {
+    return work();
+  } catch (error) {
+    throw new ListenError(`${path}: ${why(error)}`);
+  }
 }
 
 function listening(server: Server, options: SocketOptions, listen: () => void): Promise<void> {
@@ -186,7 +206,7 @@ function listening(server: Server, options: SocketOptions, listen: () => void): 
   });
 }
 
-function why(error: Error): string {
+function why(error: unknown): string {
   switch (codeOf(error)) {
     case 'ENOENT':
       return 'the folder does not exist (RuntimeDirectory= in the unit makes one below /run)';

@@ -49,6 +49,8 @@ export interface Daemon {
 /** A daemon that is started again, on the same sockets, whenever it has ended. */
 export interface HeldDaemon {
   log(): string;
+  /** As that of a daemon by itself. */
+  reload(config: unknown): Promise<void>;
   /** SIGKILL to the process that serves; resolves when there is another one. */
   kill(): Promise<void>;
   stop(): Promise<Exit>;
@@ -97,36 +99,47 @@ export function launchDaemon({
     exited,
     log,
     logLines: () => linesOf(log()),
-    async reload(next) {
-      const seen = log().length;
-      writeFileSync(file, typeof next === 'string' ? next : JSON.stringify(next));
-      child.kill('SIGHUP');
-      for (const until = Date.now() + startTimeout; ; await sleep(10)) {
-        const events = linesOf(log().slice(seen));
-        // The last thing that is said about a configuration: sockets are open or not, or it is not used at all.
-        if (events.some(({ event, kept }) => event === 'listening' || event === 'listen' || kept)) return;
-        if (Date.now() > until) throw new Error(`nothing has been read again; log:\n${log()}`);
-      }
-    },
+    reload: (next) => reload(next, { file, pid: child.pid ?? 0, log }),
     stop: () => end('SIGTERM'),
     kill: () => end('SIGKILL'),
   };
 }
 
+async function reload(
+  next: unknown,
+  { file, pid, log }: { file: string; pid: number; log: () => string },
+): Promise<void> {
+  const asked = Date.now();
+  writeFileSync(file, typeof next === 'string' ? next : JSON.stringify(next));
+  process.kill(pid, 'SIGHUP');
+  for (const until = Date.now() + startTimeout; ; await sleep(10)) {
+    // The log is late: what it says now may be about the last configuration.
+    const events = linesOf(log()).filter(({ time }) => Date.parse(String(time)) >= asked);
+    // The last thing that is said about a configuration: sockets are open or not, or it is not used at all.
+    if (events.some(({ event, level }) => event === 'listening' || level === 'error')) return;
+    if (Date.now() > until) throw new Error(`nothing has been read again; log:\n${log()}`);
+  }
+}
+
 /**
  * The same on sockets that are bound first and stay when the daemon ends: whoever connects meanwhile waits for the next
- * one, which is started at once.
+ * one, which is started at once. `places`: by name, where they are not what the configuration says.
  */
-export async function startHeldDaemon({ config, env = {} }: DaemonOptions): Promise<HeldDaemon> {
-  const sockets = config.listen.flatMap(({ path, address, name }) => [
-    '--socket',
-    `${String(name)}=${path ?? address}`,
-  ]);
-  const child = spawn(
-    'python3',
-    [join(root, 'test/support/socket-unit.py'), ...sockets, process.execPath, program, 'serve'],
-    { stdio: ['ignore', 'pipe', 'pipe'], cwd: temporaryFolder(), env: environment(writeConfig(config), env) },
-  );
+export async function startHeldDaemon({
+  config,
+  env = {},
+  through = [],
+  places = Object.fromEntries(config.listen.map((socket) => [String(socket.name), placeOf(socket)])),
+}: DaemonOptions & { places?: Record<string, string> }): Promise<HeldDaemon> {
+  const sockets = Object.entries(places).flatMap(([name, place]) => ['--socket', `${name}=${place}`]);
+  const file = writeConfig(config);
+  const unit = join(root, 'test/support/socket-unit.py');
+  const [command = '', ...args] = [...through, 'python3', unit, ...sockets];
+  const child = spawn(command, [...args, process.execPath, program, 'serve'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    cwd: temporaryFolder(),
+    env: environment(file, env),
+  });
   const { log, exited } = watch(child);
   const pids: number[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => pids.push(Number(line)));
@@ -140,6 +153,7 @@ export async function startHeldDaemon({ config, env = {} }: DaemonOptions): Prom
   await started(1);
   return {
     log,
+    reload: (next) => reload(next, { file, pid: pids.at(-1) as number, log }),
     async kill() {
       const count = pids.length;
       process.kill(pids.at(-1) as number, 'SIGKILL');
