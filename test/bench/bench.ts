@@ -42,6 +42,7 @@ ${table(figures)}
 
 The base is test/bench/echo.mjs, or test/bench/proto-*.mjs for rates and times of logins: node:http with keep-alive and
 the same exchanges (a login by password: token endpoint, then UserInfo, unless there is an ID token), or node:crypto's
-verify, and nothing else, neither log nor deadline nor limit. The bridge logs every request to a file. Revocation is off.`);
+verify, and nothing else, neither log nor deadline nor limit. The bridge logs every request to a file. Revocation is off.
+The base of serve is as many bridges, asked by the same driver, which has an event loop: their absolute rates are lower.`);
 
 process.exit(figures.some((figure) => judge(figure) === 'missed') ? 1 : 0);

@@ -12,6 +12,7 @@ import {
   pingPongs,
 } from './pairs.ts';
 import { bridge, echo, frame, proto, start, startStub, temporaryPath, wrapper } from './program.ts';
+import { dovecot, serve, serveLatency, serveMemory } from './serve.ts';
 import type { Figure } from './table.ts';
 import { introspection, jwt, jwtCold, jwtMemory, jwtOutside, passwordIdToken } from './tokens.ts';
 
@@ -30,6 +31,10 @@ export const measures: Readonly<Record<string, Measure>> = {
   memory,
   'jwt-memory': jwtMemory,
   faults,
+  serve,
+  'serve-latency': serveLatency,
+  'serve-memory': serveMemory,
+  dovecot,
   wrapper: prosodyWrapper,
 };
 

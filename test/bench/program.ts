@@ -82,6 +82,11 @@ export function frame(request: string): Buffer {
   return Buffer.concat([head, body]);
 }
 
+/** What a program under measurement has in its environment: nothing of ours but where programs are. */
+export function cleanEnvironment(env: Subject['env']): Record<string, string> {
+  return { PATH: process.env.PATH ?? '', XDG_CONFIG_HOME: '/nonexistent', ...env };
+}
+
 export interface Memory {
   /** VmRSS, MiB. */
   readonly resident: number;
@@ -115,7 +120,7 @@ export function start({ script, args, env }: Subject, first?: Buffer): Program {
   const startedAt = performance.now();
   const child = spawn(process.execPath, [script, ...args], {
     stdio: [input.read, output.write, 'ignore'],
-    env: { PATH: process.env.PATH ?? '', XDG_CONFIG_HOME: '/nonexistent', ...env },
+    env: cleanEnvironment(env),
   });
   closeSync(input.read);
   closeSync(output.write);
@@ -171,7 +176,8 @@ export function start({ script, args, env }: Subject, first?: Buffer): Program {
 /** How long a program may take to end. */
 const END_WITHIN = 3000;
 
-async function ended(child: ChildProcess): Promise<void> {
+/** Resolves when the process has ended; kills it when that takes too long. */
+export async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const timer = setTimeout(() => child.kill('SIGKILL'), END_WITHIN);
   await once(child, 'exit');
@@ -194,7 +200,7 @@ function createPipe(name: string): { read: number; write: number; poll: number }
   return ends;
 }
 
-function memoryOf({ pid }: ChildProcess): Memory {
+export function memoryOf({ pid }: ChildProcess): Memory {
   const status = readFileSync(`/proc/${pid}/status`, 'latin1');
   const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1');
   const mebibytes = (text: string, name: string): number =>
