@@ -471,6 +471,27 @@ describe('the sockets of serve', () => {
     });
   }
 
+  for (const [title, listener, provider, warned] of [
+    [
+      'tokens by OAUTHBEARER where only UserInfo judges them are warned of',
+      {},
+      { validation: 'userinfo' },
+      true,
+    ],
+    ['not where only PLAIN is offered', { mechanisms: ['PLAIN'] }, { validation: 'userinfo' }, false],
+    ['nor where introspection says for whom they are', {}, {}, false],
+  ] as const) {
+    it(title, () => {
+      const client = { issuer: 'https://id.example', client_id: 'xmpp', client_secret: 's' };
+      const dovecot = { path: '/run/d', protocol: 'dovecot', host: 'a.example', ...listener };
+      const { warnings } = load({ ...client, ...provider, listen: [dovecot] });
+      assert.equal(
+        warnings.some(({ path, message }) => path === 'credential' && /opaque token/.test(message)),
+        warned,
+      );
+    });
+  }
+
   const beyond = /^listen\.0\.address: must be of the loopback interface/;
   const noPlace = /^listen\.0: needs path, address or name: where to listen$/;
   const oddMode = /^listen\.0\.mode: must be permissions such as "0660"/;
@@ -557,6 +578,14 @@ describe('the sockets of serve', () => {
         ],
       },
       /^listen\.2\.host: is not listed under hosts, so nobody could log in$/,
+    ],
+    [
+      'more than one virtual host',
+      {
+        hosts: { '*.b.example': provider },
+        listen: [{ path: '/run/a', protocol: 'dovecot', host: '*.b.example' }],
+      },
+      /^listen\.0\.host: must be one virtual host/,
     ],
     [
       'an unknown option',

@@ -53,6 +53,7 @@ describe('a connection that does not go on', () => {
     return createConnection(socket, {
       now,
       onClose: () => {},
+      onStranger: () => {},
       converse: (flow) => createSession({ ...flow, protocol: 'auto', now, answer: () => 'no' }),
     });
   }
@@ -61,6 +62,7 @@ describe('a connection that does not go on', () => {
     return createConnection(socket, {
       now,
       onClose: () => {},
+      onStranger: () => {},
       converse: (flow) =>
         createDovecotSession({
           ...flow,
@@ -94,6 +96,13 @@ describe('a connection that does not go on', () => {
     await sleep(20);
     clock += PATIENCE + 1;
     assert.equal(await closes(both), true);
+  });
+
+  it('is closed at once when it speaks HTTP: a web page that knows a port of its reader', async () => {
+    accept = extauth;
+    const { peer } = await open();
+    peer.send('POST /x HTTP/1.1\r\nContent-Type: text/plain\r\n\r\nauth:alice:a.example:guess\n');
+    assert.equal((await peer.closed).length, 0);
   });
 
   it('stays when it asks nothing: ejabberd has workers that nobody needs for hours', async () => {

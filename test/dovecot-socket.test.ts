@@ -192,6 +192,7 @@ describe('a connection', () => {
     const connection = createConnection(socket, {
       now: () => clock,
       onClose: () => server.close(),
+      onStranger: () => {},
       converse: ({ close, ...flow }) =>
         createDovecotSession({
           ...flow,

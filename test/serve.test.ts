@@ -430,7 +430,7 @@ describe('over a connection', { concurrency: 3 }, () => {
     const peer = connectPeer(places.dovecotTcp);
     peer.send(`${http}VERSION\t1\t1\nAUTH\t1\tPLAIN\tresp=${plain('alice', 'alice-password')}\n`);
     assert.ok(!(await peer.closed).includes('\nOK'));
-    await logged(daemon, /"event":"hung_up".*it does not begin with VERSION/);
+    await logged(daemon, /"event":"hung_up".*it speaks HTTP/);
   });
 
   it('a peer that resets it harms nobody', async () => {

@@ -172,6 +172,8 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
       log.write('debug', 'disconnected', { socket: name, connection });
       onClose();
     };
+    const onStranger = (why: string): void =>
+      log.seldom(`hung up ${name} ${why}`, 'warn', 'hung_up', { socket: name, message: why });
     switch (listener.options().protocol) {
       case 'metrics':
         return metricsServer.accept(socket, onClosed);
@@ -179,6 +181,7 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
         return createConnection(socket, {
           now,
           onClose: onClosed,
+          onStranger,
           converse: (flow) =>
             createSession({
               ...flow,
@@ -191,13 +194,14 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
         return createConnection(socket, {
           now,
           onClose: onClosed,
+          onStranger,
           converse: ({ close, ...flow }) =>
             createDovecotSession({
               ...flow,
               answer: createSaslAnswer({ ...common, patience: DOVECOT_DEADLINE, listener: listener.options }),
               mechanisms: () => mechanismsFor(listener.options(), service()),
               close(why) {
-                log.seldom(`hung up ${name} ${why}`, 'warn', 'hung_up', { socket: name, message: why });
+                onStranger(why);
                 close();
               },
               onFault: (fault, arrivedAt) => tellFault(fault, arrivedAt, listener),

@@ -24,9 +24,12 @@ export function readSystemd(env: NodeJS.ProcessEnv = process.env): Systemd {
   const pid = String(process.pid);
   const count = LISTEN_PID === pid && /^\d{1,4}$/.test(LISTEN_FDS ?? '') ? Number(LISTEN_FDS) : 0;
   const names = LISTEN_FDNAMES.split(':');
-  const sockets = new Map(
-    Array.from({ length: count }, (_, index) => [names[index] || 'unknown', FIRST_PASSED + index] as const),
-  );
+  const sockets = new Map<string, number>();
+  for (let index = 0; index < count; index++) {
+    const name = names[index] || 'unknown';
+    // Of two with one name the second is nobody's, which is said.
+    sockets.set(sockets.has(name) ? `${name} (again)` : name, FIRST_PASSED + index);
+  }
   const watched =
     (WATCHDOG_PID === undefined || WATCHDOG_PID === pid) && /^\d{4,15}$/.test(WATCHDOG_USEC ?? '');
   return {

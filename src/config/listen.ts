@@ -130,7 +130,8 @@ export function listenContradictions(
     if (protocol === 'extauth' && host !== undefined)
       say('host', 'is for protocol: dovecot; a request of extauth says its host itself');
     if (protocol === 'extauth' && mechanisms !== undefined) say('mechanisms', 'is for protocol: dovecot');
-    if (protocol === 'dovecot' && host !== undefined && !isHost(host))
+    if (host?.includes('*')) say('host', 'must be one virtual host, since users log in to one');
+    else if (protocol === 'dovecot' && host !== undefined && !isHost(host))
       say('host', 'is not listed under hosts, so nobody could log in');
   }
 }

@@ -56,6 +56,12 @@ export function parseConfig(raw: unknown): Parsed {
   }
   const process = v.safeParse(processSchema, own);
   report(process.issues, [], problems);
+  const offersBearer =
+    process.success &&
+    (process.output.listen ?? []).some(
+      ({ protocol, mechanisms }) =>
+        protocol === 'dovecot' && (mechanisms === undefined || mechanisms.some((each) => each !== 'PLAIN')),
+    );
   reportUnused(defaults, []);
   reportTypes(defaults, [], problems, { alsoKnown: [...Object.keys(processOptions), 'hosts'] });
 
@@ -157,7 +163,7 @@ export function parseConfig(raw: unknown): Parsed {
     const options = parsed.success ? parsed.output : withoutWrongValues(merged, parsed.issues);
     if (options !== undefined) contradictions(options, at, problems);
     if (!parsed.success) return undefined;
-    cautions(parsed.output, at, warnings);
+    cautions(parsed.output, at, { warnings, offersBearer });
     return { options: parsed.output, at };
   }
 }

@@ -158,8 +158,12 @@ export function amongProviders(
   }
 }
 
-/** Settings that work and are worth a word. */
-export function cautions(options: HostOptions, at: (key: string) => string, warnings: Problem[]): void {
+/** Settings that work and are worth a word. `offersBearer`: tokens may come by mechanisms of their own (`serve`). */
+export function cautions(
+  options: HostOptions,
+  at: (key: string) => string,
+  { warnings, offersBearer }: { warnings: Problem[]; offersBearer: boolean },
+): void {
   const say = (key: string, message: string): void => void warnings.push({ path: at(key), message });
   if (options.http_settings !== undefined) say('http_settings', 'has no effect here: see http');
   if (options.http.allow_http)
@@ -177,12 +181,14 @@ export function cautions(options: HostOptions, at: (key: string) => string, warn
     });
   }
   if (
-    (options.credential === 'token' || options.token_prefix !== undefined) &&
+    (options.credential === 'token' ||
+      options.token_prefix !== undefined ||
+      (offersBearer && options.credential === 'auto')) &&
     !options.validation.startsWith('jwt') &&
     (options.validation === 'userinfo' || !mayIntrospect(options))
   ) {
     say(
-      options.credential === 'token' ? 'credential' : 'token_prefix',
+      options.token_prefix === undefined ? 'credential' : 'token_prefix',
       'UserInfo does not say whom an opaque token is for: one that any other application of this provider obtained logs in here; introspection_endpoint with a client secret closes that',
     );
   }

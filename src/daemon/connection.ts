@@ -32,18 +32,26 @@ const MAX_UNTAKEN = 64 * 1024;
 /** Who has sent half a request, or not taken its answers, for so long, will not any more. */
 const PATIENCE = 30_000;
 
-/** `converse` is given the ways to answer, and gives the conversation. */
+/** A web page may make its browser send this to a port of its own machine, with lines in it that are requests to us. */
+const HTTP = /^[A-Z]{3,7} [/*h]/;
+
+export interface ConnectionOptions {
+  /** Is given the ways to answer, and gives the conversation. */
+  readonly converse: (flow: Flow) => Conversation;
+  readonly now: () => number;
+  readonly onClose: () => void;
+  /** It is hung up: what comes is nothing that is spoken here. */
+  readonly onStranger: (why: string) => void;
+}
+
 export function createConnection(
   socket: Socket,
-  {
-    converse,
-    now,
-    onClose,
-  }: { converse: (flow: Flow) => Conversation; now: () => number; onClose: () => void },
+  { converse, now, onClose, onStranger }: ConnectionOptions,
 ): Connection {
   let holds = 0;
   let untakenSince: number | undefined;
   let ended = false;
+  let isFirst = true;
 
   function hold(): void {
     if (holds++ === 0) socket.pause();
@@ -70,6 +78,11 @@ export function createConnection(
   });
 
   socket.on('data', (chunk: Buffer) => {
+    if (isFirst && HTTP.test(chunk.toString('latin1', 0, 16))) {
+      onStranger('it speaks HTTP');
+      return void socket.destroy();
+    }
+    isFirst = false;
     if (!ended) conversation.feed(chunk);
   });
   // The other side has said all it wants to say, and may still wait for answers.

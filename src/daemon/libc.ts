@@ -8,6 +8,7 @@ const SOCK_CLOEXEC = 0x80000;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const SO_PEERGROUPS = 59;
+const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 /** struct ucred: three numbers of 32 bits. */
 const UCRED = 12;
@@ -24,7 +25,7 @@ export interface Peer {
 export interface Libc {
   /** Who has connected the Unix socket `fd`. Throws when the kernel does not say. */
   peerOf(fd: number): Peer;
-  /** Sends one datagram to the Unix socket at `path`, or at an abstract name that begins with `@`. Throws. */
+  /** Sends one datagram to the Unix socket at `path`, or at an abstract name that begins with `@`. Never waits; throws. */
   sendDatagram(path: string, text: string): void;
 }
 
@@ -62,7 +63,9 @@ export async function loadLibc(): Promise<Libc> {
       try {
         const data = Buffer.from(text);
         const address = unixAddress(path);
-        if (sendto(fd, data, data.length, MSG_NOSIGNAL, address, address.length) !== data.length)
+        if (
+          sendto(fd, data, data.length, MSG_NOSIGNAL | MSG_DONTWAIT, address, address.length) !== data.length
+        )
           throw new Error('the datagram was not taken');
       } finally {
         close(fd);

@@ -113,7 +113,7 @@ export function createListeners(options: ListenersOptions): Listeners {
     }
     entry.current = each;
     entry.allowed = allowed;
-    entry.opened?.permit(each);
+    await entry.opened?.permit(each);
   }
 
   async function openEntry(current: Served, allowed: Allowed | undefined): Promise<Entry> {
@@ -164,8 +164,8 @@ export function createListeners(options: ListenersOptions): Listeners {
     try {
       return {
         libc: await loadLibc(),
-        uids: (allow_uids ?? []).map((name) => numberOf('user', name)),
-        gids: (allow_gids ?? []).map((name) => numberOf('group', name)),
+        uids: await Promise.all((allow_uids ?? []).map((name) => numberOf('user', name))),
+        gids: await Promise.all((allow_gids ?? []).map((name) => numberOf('group', name))),
       };
     } catch (error) {
       throw new ListenError(`allow_uids and allow_gids cannot be kept: ${(error as Error).message}`);

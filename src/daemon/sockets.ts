@@ -33,13 +33,13 @@ export function nameOf({ path, address, name }: SocketOptions): string {
 /** A socket that is open. */
 export interface Opened {
   /** Gives it another group and mode. Throws a ListenError. */
-  permit(options: SocketOptions): void;
+  permit(options: SocketOptions): Promise<void>;
   /** Takes its name away again. */
   remove(): void;
 }
 
 /** Nobody but systemd, or the port, says who may connect. */
-const NOT_OURS: Opened = { permit() {}, remove() {} };
+const NOT_OURS: Opened = { async permit() {}, remove() {} };
 
 /** Connections that the kernel holds for us; it has a limit of its own (net.core.somaxconn). */
 const BACKLOG = 4096;
@@ -97,7 +97,7 @@ async function openPath(server: Server, path: string, options: SocketOptions): P
   try {
     const { ino, dev, gid } = lstatSync(made);
     const isMine = (stats: Stats): boolean => stats.ino === ino && stats.dev === dev;
-    permit(made, options, { isMine, gid });
+    await permit(made, options, { isMine, gid });
     renameSync(made, path);
     return {
       permit: (changed) => permit(path, changed, { isMine, gid }),
@@ -122,13 +122,13 @@ const O_PATH = process.platform === 'linux' ? 0o10000000 : undefined;
  * Gives the socket `at` its group and its mode: it, and nothing that somebody has put in its place, such as a link to
  * a file of ours. Throws a ListenError.
  */
-function permit(
+async function permit(
   at: string,
   options: SocketOptions,
   { isMine, gid: own }: { isMine: (stats: Stats) => boolean; gid: number },
-): void {
+): Promise<void> {
   const { group, mode } = options;
-  const gid = group === undefined ? own : groupOf(group);
+  const gid = group === undefined ? own : await groupOf(group);
   let fd: number | undefined;
   try {
     fd = O_PATH && openSync(at, O_PATH | constants.O_NOFOLLOW);
@@ -154,9 +154,9 @@ function permit(
   }
 }
 
-function groupOf(group: string | number): number {
+async function groupOf(group: string | number): Promise<number> {
   try {
-    return numberOf('group', group);
+    return await numberOf('group', group);
   } catch (error) {
     throw new ListenError((error as Error).message);
   }
