@@ -3,9 +3,9 @@
 
 import { type AnswerOptions, type Service, unknownHost } from './answer.ts';
 import type { Served } from './daemon/listeners.ts';
+import type { SaslAnswer, SaslRequest } from './dovecot/logins.ts';
 import type { SaslOutcome } from './dovecot/outcome.ts';
 import type { SaslMessage } from './dovecot/sasl.ts';
-import type { SaslAnswer, SaslRequest } from './dovecot/session.ts';
 import type { Host, Hosts } from './host.ts';
 import { judgeLogin } from './judge.ts';
 import { type Refused, refused, Secret, unavailable, type Verdict } from './verdict.ts';

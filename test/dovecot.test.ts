@@ -4,14 +4,10 @@ import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { createLineReader, escapeValue, type Line, MAX_LINE, unescapeValue } from '../src/dovecot/lines.ts';
+import type { SaslAnswer, SaslRequest } from '../src/dovecot/logins.ts';
 import type { SaslFault, SaslOutcome } from '../src/dovecot/outcome.ts';
 import { MECHANISMS, type Mechanism, parseMessage } from '../src/dovecot/sasl.ts';
-import {
-  createDovecotSession,
-  type DovecotSession,
-  type SaslAnswer,
-  type SaslRequest,
-} from '../src/dovecot/session.ts';
+import { createDovecotSession, type DovecotSession } from '../src/dovecot/session.ts';
 import { ByteQueue } from '../src/extauth/byte-queue.ts';
 import { split } from './support/chunks.ts';
 import { auth, base64, oauthBearer, plain, xoauth2 } from './support/sasl.ts';
