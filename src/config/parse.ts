@@ -1,8 +1,7 @@
 // From `unknown` to settings: aliases, inheritance, types, contradictions. Pure: no files, no environment.
-import leven from 'leven';
 import * as v from 'valibot';
 import { FOR_PASSWORDS, inherit, isRecord, type Raw, unusedBeside } from './inherit.ts';
-import { listenContradictions, listenOptions, metricsSchema } from './listen.ts';
+import { listenContradictions } from './listen.ts';
 import { findHost } from './patterns.ts';
 import { type Problem, pathOf } from './problems.ts';
 import { amongProviders, cautions, contradictions } from './rules.ts';
@@ -15,6 +14,7 @@ import {
   processOptions,
   processSchema,
 } from './schema.ts';
+import { knownKeys, unknownOption } from './unknown.ts';
 
 /** What is said of one provider, before its secrets are read. */
 export interface ProviderDraft {
@@ -231,25 +231,4 @@ function report(
           : issue.message,
     });
   }
-}
-
-/** The options that may stand where an unknown one stood: inside `listen`, `metrics`, `http` or `log`. */
-function knownKeys(path: readonly string[]): string[] {
-  const group = path.at(-2);
-  if (path[0] === 'listen') return Object.keys(listenOptions);
-  if (group === 'metrics') return Object.keys(metricsSchema.entries);
-  if (group === 'log') return Object.keys(processOptions.log.wrapped.entries);
-  return Object.keys(hostOptions.http.wrapped.entries);
-}
-
-function unknownOption(key: string, known: readonly string[]): string {
-  const [group, ...rest] = key.split('.');
-  if ((group === 'http' || group === 'log') && rest.length > 0) {
-    return `unknown option; write it nested: ${group}: { ${rest.join('.')}: ... }`;
-  }
-  const near = known
-    .map((name) => ({ name, distance: leven(key.toLowerCase(), name) }))
-    .filter(({ name, distance }) => distance <= Math.max(2, name.length / 3))
-    .sort((a, b) => a.distance - b.distance)[0];
-  return near === undefined ? 'unknown option' : `unknown option; did you mean ${near.name}?`;
 }
