@@ -129,9 +129,9 @@ export function createSession(options: SessionOptions): StreamSession {
   }
 
   /** Not with each answer that has come late: what resolves without waiting for anything gives nobody else a turn. */
-  function beginTurn(): void {
+  function beginTurn(at: number): void {
     rest = BATCH;
-    turnEndsAt = now() + TURN;
+    turnEndsAt = at + TURN;
     pump();
   }
 
@@ -140,7 +140,7 @@ export function createSession(options: SessionOptions): StreamSession {
     pause();
     setImmediate(() => {
       busy = false;
-      beginTurn();
+      beginTurn(now());
       resume();
     });
   }
@@ -148,12 +148,13 @@ export function createSession(options: SessionOptions): StreamSession {
   return {
     feed(chunk) {
       if (closed) return;
-      queue.push(chunk, now());
+      const at = now();
+      queue.push(chunk, at);
       if (!paused && queue.length >= HIGH_WATER) {
         paused = true;
         pause();
       }
-      if (!busy) beginTurn();
+      if (!busy) beginTurn(at);
     },
     stop() {
       closed = true;

@@ -44,8 +44,11 @@ export function createRemembered(maxEntries = 10_000): Remembered {
     }
     // Every part with its length: no two logins run together to the same text. Nobody's token in particular (-) is not
     // that of a user without a name.
-    const whose = localpart === undefined ? '-' : `${localpart.length}:${localpart}`;
-    const head = `${isBearer ? 'b' : 'p'}${host.length}:${host}${whose}`;
+    const how = isBearer ? 'b' : 'p';
+    const head =
+      localpart === undefined
+        ? `${how}${host.length}:${host}-`
+        : `${how}${host.length}:${host}${localpart.length}:${localpart}`;
     const middle = KEY + scratch.write(head, KEY);
     const end = middle + scratch.write(secret.reveal(), middle);
     return crypto.hash('sha256', scratch.subarray(0, end), 'base64');
@@ -74,10 +77,10 @@ export function createRemembered(maxEntries = 10_000): Remembered {
       const name = digest(credentials);
       const known = young.get(name) ?? old.get(name);
       if (known === undefined) return undefined;
-      // Where the name was not asked about, it is part of the answer.
-      const { until, localpart = '' } =
-        typeof known === 'number' ? { until: known, localpart: credentials.localpart } : known;
+      const until = typeof known === 'number' ? known : known.until;
       if (now >= until) return undefined;
+      // Where the name was not asked about, it is part of the answer.
+      const localpart = typeof known === 'number' ? (credentials.localpart ?? '') : known.localpart;
       return { outcome: 'accepted', method: 'jwt', localpart, until, remembered: true };
     },
     keep(credentials, verdict, now) {
