@@ -29,6 +29,8 @@ export interface Connection {
 
 /** Answers that the other side does not take; more is not asked for until it does. */
 const MAX_UNTAKEN = 64 * 1024;
+/** A read that was filled: there is more, and libuv would go on reading it, 32 times, before anybody else has a turn. */
+const FULL_READ = 64 * 1024;
 /** Who has sent half a request, or not taken its answers, for so long, will not any more. */
 const PATIENCE = 30_000;
 
@@ -84,6 +86,9 @@ export function createConnection(
     }
     isFirst = false;
     if (!ended) conversation.feed(chunk);
+    if (chunk.length < FULL_READ) return;
+    hold();
+    setImmediate(release);
   });
   // The other side has said all it wants to say, and may still wait for answers.
   socket.on('end', () => void finish());
