@@ -19,6 +19,8 @@ const common = {
   legalComments: 'linked',
   logLevel: 'warning',
 };
+/** Stores of state, which few need. */
+const whenConfigured = ['lmdb', 'ioredis'];
 /** cosmiconfig asks for the TypeScript compiler to load .ts configurations; we never load code. */
 const typescript = 'typescript';
 
@@ -75,7 +77,7 @@ const outputs = await Promise.all([
     outdir: 'dist',
     outExtension: { '.js': '.cjs' },
     format: 'cjs',
-    external: [typescript],
+    external: [typescript, ...whenConfigured],
     plugins: [lean],
     // What Node puts around a CommonJS module; start.js runs it as a script.
     banner: { js: '(function(require,module,exports){' },
@@ -86,7 +88,7 @@ const outputs = await Promise.all([
     entryPoints: { commands: 'src/commands/index.ts' },
     outdir: 'dist',
     format: 'esm',
-    external: [typescript, 'yargs', 'koffi'],
+    external: [typescript, 'yargs', 'koffi', ...whenConfigured],
     banner: { js: "import{createRequire as _cr}from'node:module';const require=_cr(import.meta.url);" },
   }),
 ]);

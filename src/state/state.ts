@@ -1,0 +1,28 @@
+// What workers, and machines, know together: small texts by name, each with a lifetime. The stores behind it are memory,
+// LMDB for the workers of one machine, Redis or Valkey for several machines.
+
+/** At once where nothing has to be waited for. */
+export type Soon<Value> = Value | Promise<Value>;
+
+/**
+ * Lifetimes are milliseconds from now; `Infinity` for what stays. Names are ASCII of at most 500 characters without spaces,
+ * values text of at most 64 KiB. Every operation may throw or reject with whatever the store's library says: only
+ * `shared.ts` uses a store that can fail.
+ */
+export interface State {
+  /** The HMAC key that all who share the state have in common: no name in it says what it was made of. */
+  readonly key: Buffer;
+  get(name: string): Soon<string | undefined>;
+  set(name: string, value: string, lifetime: number): Soon<void>;
+  /** What was there already, or `undefined` when it is ours that is there now. */
+  putIfAbsent(name: string, value: string, lifetime: number): Soon<string | undefined>;
+  /** Adds to a number that begins with 0, and lives as long as was said when it began. What comes out. */
+  increment(name: string, by: number, lifetime: number): Soon<number>;
+  delete(name: string): Soon<void>;
+  /** All whose names begin with `prefix`, in no order. For people, not for logins: it may look at everything there is. */
+  list(prefix: string): Soon<ReadonlyMap<string, string>>;
+  /** Whether the store is there; throws or rejects where it is not. */
+  ping(): Soon<void>;
+  /** What was written before is kept, as far as the store keeps anything. */
+  close(): Soon<void>;
+}
