@@ -4,10 +4,14 @@ import type { Judge } from './auth/authenticate.ts';
 import type { HostSettings } from './config/host-settings.ts';
 import type { Config } from './config/load.ts';
 import { findHost } from './config/patterns.ts';
+import type { CacheOptions, ProcessOptions } from './config/schema.ts';
+import type { PauseChange } from './guard/gate.ts';
+import type { Guards } from './guard/index.ts';
 import { createRemembered } from './guard/remembered.ts';
 import type { Directory, KeyAge } from './oauth/directory.ts';
 import type { Exchange } from './oauth/http.ts';
 import type { Provider } from './oauth/provider.ts';
+import type { State } from './state/state.ts';
 
 export interface Host extends Judge {
   readonly settings: HostSettings;
@@ -21,6 +25,16 @@ export interface HostOptions {
   readonly observe?: (exchange: Exchange) => void;
   readonly step?: (name: string, result: string) => void;
   readonly warn?: (message: string) => void;
+  /** An endpoint is not asked any more, or is again. */
+  readonly onPause?: (change: PauseChange) => void;
+  /** What is kept beyond a login, and by whom: in this process alone by default. */
+  readonly state?: () => Promise<Kept>;
+}
+
+/** A state, and whether other processes use it, too. */
+export interface Kept {
+  readonly state: State;
+  readonly isShared: boolean;
 }
 
 export interface Hosts {
@@ -31,23 +45,28 @@ export interface Hosts {
   warmUp(): Promise<void>;
   /** How old the keys of each provider are; empty as long as nobody has needed any. */
   keyAges(): readonly KeyAge[];
+  /** The endpoints that have been asked, and whether they are left alone now. */
+  endpoints(): readonly { readonly endpoint: string; readonly paused: boolean }[];
   close(): void;
 }
 
 export function createHosts(config: Config, options: HostOptions): Hosts {
-  let directory: Directory | undefined;
+  let loaded: Shared | undefined;
   const shared = once(async () => {
-    const loaded = await load(options, () => forgetAll());
-    directory = loaded.directory;
+    loaded = await load(config.process, options, () => forgetAll());
     return loaded;
   });
   const hosts = new Map(
-    config.hosts.map((settings) => [settings.pattern, createHost(settings, options, shared)]),
+    config.hosts.map((settings) => [
+      settings.pattern,
+      createHost(settings, { ...options, cache: config.process.cache }, shared),
+    ]),
   );
   const wildcards = [...hosts.keys()].filter((pattern) => pattern === '' || pattern.startsWith('*.'));
 
   function forgetAll(): void {
     for (const host of hosts.values()) host.forget();
+    loaded?.guards.forget();
   }
 
   return {
@@ -63,10 +82,14 @@ export function createHosts(config: Config, options: HostOptions): Hosts {
       // A worker of ejabberd's is asked about one host only, and there is a pool of them for each.
       if (hosts.size <= WARM_HOSTS) for (const host of hosts.values()) await host.warmUp();
     },
-    keyAges: () => directory?.keyAges() ?? [],
+    keyAges: () => loaded?.directory.keyAges() ?? [],
+    endpoints: () => loaded?.guards.gate.endpoints() ?? [],
     close() {
       for (const host of hosts.values()) host.close();
-      void shared.started()?.then(({ directory }) => directory.close());
+      void shared.started()?.then(({ directory, guards }) => {
+        directory.close();
+        guards.close();
+      });
     },
   };
 }
@@ -78,13 +101,35 @@ const WARM_HOSTS = 4;
 interface Shared {
   readonly auth: typeof import('./auth/index.ts');
   readonly directory: Directory;
+  readonly guards: Guards;
 }
 
-async function load({ observe }: HostOptions, onKeysChanged: () => void): Promise<Shared> {
-  const auth = await import('./auth/index.ts');
+async function load(
+  { cache, limits }: ProcessOptions,
+  { observe, onPause, step, state = inThisProcess }: HostOptions,
+  onKeysChanged: () => void,
+): Promise<Shared> {
+  const [auth, { createGuards }, kept] = await Promise.all([
+    import('./auth/index.ts'),
+    import('./guard/index.ts'),
+    state(),
+  ]);
   const now = (): number => performance.now();
-  return { auth, directory: auth.createDirectory({ observe, now, onKeysChanged }) };
+  return {
+    auth,
+    directory: auth.createDirectory({ observe, now, onKeysChanged }),
+    guards: createGuards({ cache, limits, ...kept, now, wallClock: Date.now, onPause, step }),
+  };
 }
+
+async function inThisProcess(): Promise<Kept> {
+  const { createMemoryState } = await import('./state/memory.ts');
+  const now = (): number => performance.now();
+  return { state: createMemoryState({ now, maxEntries: USERS }), isShared: false };
+}
+
+/** With wrong passwords, in a window, of which each has two entries. */
+const USERS = 20_000;
 
 interface Once<Value> {
   (): Promise<Value>;
@@ -105,42 +150,33 @@ function once<Value>(start: () => Promise<Value>): Once<Value> {
 
 function createHost(
   settings: HostSettings,
-  options: HostOptions,
+  { cache, ...options }: HostOptions & { readonly cache: CacheOptions },
   shared: Once<Shared>,
 ): Host & { forget(): void } {
-  const remembered = createRemembered();
+  const remembered = createRemembered({ keepFor: cache.token_ttl, maxEntries: cache.max_entries });
   const wallClock = Date.now;
   let judge: Judge | undefined;
   const ready = once(async () => {
-    const { auth, directory } = await shared();
-    const { observe, ...rest } = options;
+    const { auth, directory, guards } = await shared();
+    const { observe, afterwards, step, warn } = options;
     const [first, ...others] = settings.providers;
     const create = (provider: typeof first): Provider =>
-      auth.createProvider({ settings: provider, directory, observe, wallClock });
+      auth.createProvider({ settings: provider, directory, observe, guard: guards.gate.guard, wallClock });
     const providers = [create(first), ...others.map(create)] as const;
-    judge = auth.createJudge({ settings, providers, wallClock, ...rest });
+    const inner = auth.createJudge({ settings, providers, wallClock, afterwards, step, warn });
+    judge = guards.guard(inner, settings, remembered);
     return { providers, judge };
   });
 
   return {
     settings,
     forget: remembered.forget,
-    atOnce(credentials) {
-      // Nothing is loaded yet, so nothing is known.
-      if (judge === undefined) return undefined;
-      const now = wallClock();
-      const known = remembered.find(credentials, now);
-      if (known !== undefined) return known;
-      const verdict = judge.atOnce(credentials);
-      // Nothing is waited for between the signature and here, nor below: keys that change forget this one, too.
-      if (verdict !== undefined) remembered.keep(credentials, verdict, now);
-      return verdict;
-    },
+    // As long as nothing is loaded, nothing is known.
+    isPassword: (credentials) => judge?.isPassword(credentials) ?? false,
+    atOnce: (credentials) => judge?.atOnce(credentials),
     async authenticate(credentials, signal) {
       const { judge } = await ready();
-      const verdict = await judge.authenticate(credentials, signal);
-      remembered.keep(credentials, verdict, wallClock());
-      return verdict;
+      return judge.authenticate(credentials, signal);
     },
     async warmUp() {
       await ready()

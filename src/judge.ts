@@ -49,7 +49,8 @@ async function judgeWithin(
     }, deadlineAt - now());
   });
   try {
-    const verdict = await Promise.race([judge.authenticate(credentials, aborter.signal), deadline]);
+    const signal = Object.assign(aborter.signal, { deadlineAt });
+    const verdict = await Promise.race([judge.authenticate(credentials, signal), deadline]);
     return now() >= deadlineAt ? LATE : verdict;
   } catch (error) {
     return aborter.signal.aborted ? LATE : failure(error, onInternalError);

@@ -1,7 +1,7 @@
 // What one request came to, told to the log and counted.
 import type { Log } from './log.ts';
 import { printable, quoted } from './log.ts';
-import type { Verdict } from './verdict.ts';
+import type { Cached, Verdict } from './verdict.ts';
 
 /** What is told of a request that comes to no login. */
 export type Told = Verdict | { readonly outcome: 'exists' | 'unknown' };
@@ -69,10 +69,11 @@ export function createReport({ log, now, measure }: ReportOptions): {
   return { report, counts: () => counts };
 }
 
-/** Whether the verdict was remembered, could have been, or is of a kind that is not. */
-export function cacheOf(told: Told): 'hit' | 'miss' | 'off' {
-  if (told.outcome !== 'accepted' || told.until === undefined) return 'off';
-  return told.remembered ? 'hit' : 'miss';
+/** Whether the verdict was remembered, could be from now on, or is of a kind that is not. */
+export function cacheOf(told: Told): Cached | 'off' {
+  if (!('cache' in told || 'until' in told)) return 'off';
+  const isOurs = told.outcome === 'accepted' && told.method === 'jwt' && told.until !== undefined;
+  return told.cache ?? (isOurs ? 'miss' : 'off');
 }
 
 function levelOf(told: Told): 'info' | 'warn' | 'error' {

@@ -37,7 +37,9 @@ export type RefusedReason =
   | 'username_invalid'
   | 'user_mismatch'
   | 'domain_not_allowed'
-  | 'email_not_verified';
+  | 'email_not_verified'
+  // the guard
+  | 'budget_exhausted';
 
 /** Nobody said no, but nobody could say yes either. The wire still gets a 0. */
 export type UnavailableReason =
@@ -46,6 +48,7 @@ export type UnavailableReason =
   | 'provider_timeout'
   | 'provider_error'
   | 'provider_busy'
+  | 'provider_paused'
   | 'client_refused'
   | 'not_configured';
 
@@ -58,6 +61,7 @@ export interface Refused {
   /** One sentence for the operator, made of our own words, host names and option names: never of a secret. */
   readonly detail?: string;
   readonly method?: Method;
+  readonly cache?: Cached;
 }
 
 export interface Unavailable {
@@ -73,13 +77,18 @@ export interface Accepted {
   /** Who it is: the localpart that the provider's name for the user comes to. */
   readonly localpart: string;
   /**
-   * Set when nobody had to be asked: until then, in milliseconds of the wall clock, the same secret is good for the same
-   * user, as long as the provider's keys are the same.
+   * The end that the token says itself, in milliseconds of the wall clock. By method `jwt`, for which nobody had to be
+   * asked, the same secret is good for the same user until then, as long as the provider's keys are the same.
    */
   readonly until?: number;
-  /** Found a moment ago, and not again now. */
-  readonly remembered?: true;
+  readonly cache?: Cached;
 }
+
+/**
+ * Whether the provider's verdict was remembered (`hit`) or could be from now on (`miss`); `grace`: it is an older one, for
+ * want of a newer.
+ */
+export type Cached = 'hit' | 'miss' | 'grace';
 
 export type Verdict = Accepted | Refused | Unavailable;
 
@@ -108,8 +117,14 @@ export interface Credentials {
   readonly isBearer: boolean;
 }
 
+/** Aborts when the answer must be written. */
+export interface Deadline extends AbortSignal {
+  /** On the monotonic clock (`performance.now()`). */
+  readonly deadlineAt: number;
+}
+
 /** The one function type in the middle; deadline, guard and method are all of it. */
-export type Authenticate = (credentials: Credentials, signal: AbortSignal) => Promise<Verdict>;
+export type Authenticate = (credentials: Credentials, signal: Deadline) => Promise<Verdict>;
 
 const inspect = Symbol.for('nodejs.util.inspect.custom');
 

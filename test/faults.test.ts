@@ -90,7 +90,7 @@ const troubles = (endpoint: Endpoint, good: Behaviour): Row[] => {
     trouble('429', 'provider_busy', { status: 429 }),
     trouble('429 with Retry-After', 'provider_busy', {
       status: 429,
-      headers: { 'retry-after': '120' },
+      headers: { 'retry-after': '0' },
       body: 'slow down',
     }),
     trouble('404 without a body', 'provider_error', { status: 404 }),
@@ -100,7 +100,7 @@ const troubles = (endpoint: Endpoint, good: Behaviour): Row[] => {
       trouble(`${status} with HTML`, 'provider_error', { ...html, status }),
     ),
     trouble('500 with JSON', 'provider_error', error('server_error', 500)),
-    trouble('503 with Retry-After', 'provider_error', { status: 503, headers: { 'retry-after': '30' } }),
+    trouble('503 with Retry-After', 'provider_error', { status: 503, headers: { 'retry-after': '0' } }),
     trouble('204', 'provider_error', { status: 204 }),
     trouble('200 with HTML', 'provider_error', html),
     trouble('200 with HTML labelled as JSON', 'provider_error', {
@@ -652,6 +652,9 @@ function group(name: string, { rows, hosts, config = () => ({}) }: GroupOptions)
           deadline: `${DEADLINE}ms`,
           http: { timeout: '1s' },
           log: { level: 'debug' },
+          // Every row is asked for, whatever the others came to.
+          cache: { token_ttl: 0, negative_ttl: 0 },
+          limits: { wrong_passwords: 'none' },
           ...config(scripted),
           ...(hosts === undefined ? {} : { hosts: withSecret(await hosts(scripted)) }),
         },

@@ -26,6 +26,7 @@ describe('a real OpenID provider', () => {
       resource_owner_password: true,
       scope: 'openid profile email offline_access',
       token_prefix: 'token:',
+      cache: { token_ttl: 0 },
       log: { level: 'debug' },
     };
     bridge = startBridge({ config, env: { EXTAUTH_OAUTH_CLIENT_SECRET: provider.clientSecret } });

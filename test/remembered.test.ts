@@ -20,14 +20,14 @@ function keepTwice(remembered: Remembered, credentials: Credentials, verdict: Ac
 
 describe('a good login', () => {
   it('is remembered when it has come twice', () => {
-    const remembered = createRemembered();
+    const remembered = createRemembered({ keepFor: 60_000, maxEntries: 10_000 });
     const alice = login('token-of-alice');
     assert.equal(remembered.find(alice, NOW), undefined);
     remembered.keep(alice, good, NOW);
     assert.equal(remembered.find(alice, NOW), undefined);
     remembered.keep(alice, good, NOW);
     assert.equal(remembered.find(alice, NOW)?.method, 'jwt');
-    assert.equal(remembered.find(alice, NOW)?.remembered, true);
+    assert.equal(remembered.find(alice, NOW)?.cache, 'hit');
   });
 
   const others: [title: string, other: Credentials][] = [
@@ -44,14 +44,14 @@ describe('a good login', () => {
   ];
   for (const [title, other] of others) {
     it(`is none of ${title}`, () => {
-      const remembered = createRemembered();
+      const remembered = createRemembered({ keepFor: 60_000, maxEntries: 10_000 });
       keepTwice(remembered, login('token-of-alice-with-a-long-end'));
       assert.equal(remembered.find(other, NOW), undefined);
     });
   }
 
   it('is not remembered beyond the end of its token, nor longer than a minute', () => {
-    const remembered = createRemembered();
+    const remembered = createRemembered({ keepFor: 60_000, maxEntries: 10_000 });
     keepTwice(remembered, login('short'), { ...good, until: NOW + 1000 });
     keepTwice(remembered, login('long'));
     assert.ok(remembered.find(login('short'), NOW + 999));
@@ -61,7 +61,7 @@ describe('a good login', () => {
   });
 
   it('is not remembered when somebody was asked, or when it is none', () => {
-    const remembered = createRemembered();
+    const remembered = createRemembered({ keepFor: 60_000, maxEntries: 10_000 });
     const verdicts = [
       { outcome: 'accepted', method: 'password', localpart: 'alice' } as const,
       { outcome: 'accepted', method: 'jwt+userinfo', localpart: 'alice' } as const,
@@ -76,7 +76,7 @@ describe('a good login', () => {
   });
 
   it('is forgotten with all others when the keys change', () => {
-    const remembered = createRemembered();
+    const remembered = createRemembered({ keepFor: 60_000, maxEntries: 10_000 });
     keepTwice(remembered, login('a'));
     remembered.forget();
     assert.equal(remembered.find(login('a'), NOW), undefined);
@@ -85,7 +85,7 @@ describe('a good login', () => {
   });
 
   it('is found again among thousands that come in turn, and makes room for newer ones', () => {
-    const remembered = createRemembered(10_000);
+    const remembered = createRemembered({ keepFor: 60_000, maxEntries: 10_000 });
     const secret = (n: number): Credentials => login(`token-number-${n}-${(n * 2654435761) >>> 0}`);
     for (let round = 0; round < 2; round++)
       for (let n = 0; n < 4000; n++) remembered.keep(secret(n), good, NOW);

@@ -757,11 +757,13 @@ describe('no secret', () => {
   ];
 
   it('is in an answer, in a line of the protocol or in the log, whatever the provider does', async () => {
-    const front = frontOf();
+    // Each answer to a service of its own: one that keeps failing would not be asked any more.
+    const fronts = answers.map(() => frontOf());
+    let front = fronts[0] as Front;
     const token = await jwt({ exp: seconds - 3600 });
     const said: string[] = [];
     const session = createDovecotSession({
-      answer: front.answer,
+      answer: (request) => front.answer(request),
       mechanisms: () => ['PLAIN', 'OAUTHBEARER', 'XOAUTH2'],
       write: (bytes) => said.push(bytes),
       pause() {},
@@ -773,7 +775,8 @@ describe('no secret', () => {
     });
     session.feed(Buffer.from('VERSION\t1\t1\n'));
     let id = 0;
-    for (const answer of answers) {
+    for (const [index, answer] of answers.entries()) {
+      front = fronts[index] as Front;
       for (const endpoint of ['token', 'introspection', 'userinfo'] as const) scripted.set(endpoint, answer);
       const lines = [
         auth(++id, 'PLAIN', plain('alice', canaries.password)),
@@ -795,8 +798,8 @@ describe('no secret', () => {
     }
     const challenges = said.join('').matchAll(/^CONT\t\d+\t(.+)$/gm);
     const opened = [...challenges].map(([, text = '']) => Buffer.from(text, 'base64').toString());
-    const visible = [...said, ...opened, front.log()].join('\n');
-    assert.ok(opened.length > 30 && front.told().length > 100, 'much was said');
+    const visible = [...said, ...opened, ...fronts.map((each) => each.log())].join('\n');
+    assert.ok(opened.length > 30 && fronts.flatMap((each) => each.told()).length > 100, 'much was said');
     const used = scripted.seen.map(({ headers, body }) => JSON.stringify(headers) + body).join('');
     for (const name of ['password', 'opaque'] as const)
       assert.ok(used.includes(canaries[name]), 'it was in use');

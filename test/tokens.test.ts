@@ -162,21 +162,22 @@ describe('a real provider whose tokens are opaque', () => {
   it('introspects them for us: one of another client is refused, until it is accepted', async () => {
     const [own, other] = [await provider.token('alice'), await provider.token('alice', { client: 'other' })];
     await withBridge('post', {}, async (ask) => {
-      assert.equal(await ask('alice', own), 'introspection off');
+      assert.equal(await ask('alice', own), 'introspection miss');
       assert.equal(await ask('bob', own), 'user_mismatch');
       assert.equal(await ask('alice', other), 'aud_mismatch');
       assert.equal(await ask('alice', 'garbage'), 'token_inactive');
     });
     const accepted_clients = [provider.clients.other.id];
     await withBridge('post', { accepted_clients }, async (ask) => {
-      assert.equal(await ask('alice', other), 'introspection off');
+      assert.equal(await ask('alice', other), 'introspection miss');
       assert.equal(await ask('alice', own), 'client_not_accepted');
     });
   });
 
   it('refuses by introspection what has been revoked', async () => {
     const token = await provider.token('alice');
-    await withBridge('post', { validation: 'introspection' }, async (ask) => {
+    const options = { validation: 'introspection', cache: { token_ttl: 0 } };
+    await withBridge('post', options, async (ask) => {
       assert.equal(await ask('alice', token), 'introspection off');
       await provider.revoke(token);
       assert.equal(await ask('alice', token), 'token_inactive');
@@ -187,7 +188,7 @@ describe('a real provider whose tokens are opaque', () => {
     const token = await provider.token('alice');
     const options = { introspection_signed: true, validation: 'introspection', accepted_clients: ['xmpp'] };
     await withBridge('signed', options, async (ask) => {
-      assert.equal(await ask('alice', token), 'introspection off');
+      assert.equal(await ask('alice', token), 'introspection miss');
       assert.equal(await ask('bob', token), 'user_mismatch');
       assert.equal(await ask('alice', 'garbage'), 'token_inactive');
     });
@@ -196,7 +197,7 @@ describe('a real provider whose tokens are opaque', () => {
   it('signs its UserInfo, and what it signs for one client is not for another', async () => {
     const signed = await provider.token('alice', { client: 'signed' });
     await withBridge('signed', { validation: 'userinfo' }, async (ask) => {
-      assert.equal(await ask('alice', signed), 'userinfo off');
+      assert.equal(await ask('alice', signed), 'userinfo miss');
       assert.equal(await ask('bob', signed), 'user_mismatch');
     });
     await withBridge('post', { validation: 'userinfo' }, async (ask) => {
@@ -206,7 +207,7 @@ describe('a real provider whose tokens are opaque', () => {
 
   it('is asked at UserInfo where our client has no secret, with a warning to the operator', async () => {
     const token = await provider.token('alice');
-    await withBridge('public', {}, async (ask, bridge) => {
+    await withBridge('public', { cache: { token_ttl: 0 } }, async (ask, bridge) => {
       assert.equal(await ask('alice', token), 'userinfo off');
       assert.equal(await ask('alice', token), 'userinfo off');
       await sleep(200);
@@ -229,7 +230,7 @@ describe('a real provider whose tokens are opaque', () => {
   it('takes the client by HTTP Basic, encoded, for introspection alone', async () => {
     const token = await provider.token('alice', { client: 'reserved' });
     await withBridge('reserved', { introspection_auth_method: 'basic' }, async (ask) => {
-      assert.equal(await ask('alice', token), 'introspection off');
+      assert.equal(await ask('alice', token), 'introspection miss');
     });
     await withBridge('reserved', { introspection_auth_method: 'basic_raw' }, async (ask) => {
       assert.equal(await ask('alice', token), 'client_refused');
@@ -251,7 +252,7 @@ describe('a real provider whose tokens are opaque', () => {
     };
     const token = await provider.token('alice', { client: 'key' });
     await withBridge('key', options, async (ask, bridge) => {
-      assert.equal(await ask('alice', `token:${token}`), 'introspection off');
+      assert.equal(await ask('alice', `token:${token}`), 'introspection miss');
       assert.equal(await ask('alice', 'alice-password'), 'password off');
       assert.equal(await ask('alice', 'wrong'), 'not_authorized');
       for (let waited = 0; provider.tokensAlive('bob') > 0 && waited < 2000; waited += 50) await sleep(50);
@@ -389,7 +390,7 @@ describe('a real provider behind TLS', () => {
     };
     try {
       const own = { cert_file: file('c.pem', client.cert), key_file: file('k.pem', client.key) };
-      assert.deepEqual(await login(own), ['password off', 'introspection off']);
+      assert.deepEqual(await login(own), ['password off', 'introspection miss']);
       const other = { cert_file: file('sc.pem', stranger.cert), key_file: file('sk.pem', stranger.key) };
       assert.deepEqual(await login(other), ['client_refused', 'client_refused']);
     } finally {

@@ -7,6 +7,7 @@ import { audienceOf } from '../oauth/signed-answer.ts';
 import { type Method, type Refused, refused, type Verdict } from '../verdict.ts';
 import { judgeIntrospected } from './claims.ts';
 import { judgeIdentity, judgeSubject, namesUser } from './identity.ts';
+import { statedEnd } from './lifetime.ts';
 import { type Asked, accepted, by, during, type Login, rulesOf } from './login.ts';
 import { judgeRules } from './rules.ts';
 
@@ -151,6 +152,21 @@ export function judgeVouched(vouched: Vouched | Refused, asked: Asked, provider:
       : (judgeSubject(claims, settings) ??
         judgeIdentity(naming.claims, asked.credentials, { ...settings, username_field: [naming.field] })));
   return typeof judged === 'string' ? accepted(method, judged) : by(method, judged);
+}
+
+/** The verdict on a token that somebody was asked about; a good one says when the token ends, where anybody has said so. */
+export function judgeAsked(
+  vouched: Vouched | Refused,
+  { jwt }: Token,
+  asked: Asked,
+  provider: Provider,
+): Verdict {
+  const verdict = judgeVouched(vouched, asked, provider);
+  if (verdict.outcome !== 'accepted' || 'outcome' in vouched) return verdict;
+  const ends = [vouched.claims, ...(jwt === undefined ? [] : [jwt.claims])]
+    .map((claims) => statedEnd(claims, provider.settings))
+    .filter((end) => end !== undefined);
+  return ends.length === 0 ? verdict : { ...verdict, until: Math.min(...ends) };
 }
 
 export function methodOf(validation: string): Method {

@@ -17,14 +17,16 @@ export interface AuthenticateOptions {
   readonly afterwards: (work: () => Promise<void>) => void;
   /** Milliseconds of the wall clock. */
   readonly wallClock: () => number;
-  readonly step?: Login['step'];
-  readonly warn?: Login['warn'];
+  readonly step?: Login['step'] | undefined;
+  readonly warn?: Login['warn'] | undefined;
 }
 
 /** The judge of one virtual host's logins. */
 export interface Judge {
   /** The verdict, where nobody has to be asked and nothing waited for. Says what `authenticate` would say. */
   atOnce(credentials: Credentials): Verdict | undefined;
+  /** Whether the secret would be tried as a password, at the token endpoint. */
+  isPassword(credentials: Credentials): boolean;
   /** The verdict on any login, without deadline. Rejects with a ProviderError when nobody can say yes or no. */
   readonly authenticate: Authenticate;
 }
@@ -48,6 +50,7 @@ export function createJudge(options: AuthenticateOptions): Judge {
   }
 
   return {
+    isPassword: (credentials) => read(credentials) === 'password',
     atOnce(credentials) {
       const token = read(credentials);
       if (token === 'password') return undefined;

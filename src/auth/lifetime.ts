@@ -65,3 +65,22 @@ export function goodUntil(claims: JsonObject, { clock_skew, max_token_age }: Lif
   const age = max_token_age === undefined ? Number.POSITIVE_INFINITY : iat * 1000 + max_token_age;
   return Math.min(exp * 1000, age) + clock_skew;
 }
+
+/**
+ * The end that what was vouched for states itself, in milliseconds; `undefined` where it states none. Without clock_skew:
+ * who vouched for it goes by their own clock.
+ */
+export function statedEnd(
+  claims: JsonObject,
+  { max_token_age }: Pick<LifetimeRules, 'max_token_age'>,
+): number | undefined {
+  const exp = member(claims, 'exp');
+  const iat = member(claims, 'iat');
+  const ends = [
+    // A server that lets tokens live for ever may say 0.
+    isNumericDate(exp) && exp > 0 ? exp * 1000 : Number.POSITIVE_INFINITY,
+    max_token_age !== undefined && isNumericDate(iat) ? iat * 1000 + max_token_age : Number.POSITIVE_INFINITY,
+  ];
+  const end = Math.min(...ends);
+  return Number.isFinite(end) ? end : undefined;
+}

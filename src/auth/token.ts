@@ -5,7 +5,7 @@ import type { Jwt } from '../oauth/jwt.ts';
 import { checkSignature, type SignatureFault } from '../oauth/key-set.ts';
 import type { Provider } from '../oauth/provider.ts';
 import { refused, type Verdict } from '../verdict.ts';
-import { ask, judgeVouched, methodOf, type Token } from './ask.ts';
+import { ask, judgeAsked, judgeVouched, methodOf, type Token } from './ask.ts';
 import { type ClaimRules, judgeClaims, judgeHeader, judgeIssuer } from './claims.ts';
 import { namesUser } from './identity.ts';
 import { goodUntil } from './lifetime.ts';
@@ -61,7 +61,7 @@ export async function judgeToken(token: Token, login: Login, provider: Provider)
     if (validation.startsWith('jwt')) {
       return refused('malformed_token', `the token is no JWT, and validation is ${validation}`);
     }
-    return judgeVouched(await ask(token, undefined, login, provider), login, provider);
+    return judgeAsked(await ask(token, undefined, login, provider), token, login, provider);
   }
 
   const local = validation === 'auto' || validation.startsWith('jwt');
@@ -82,13 +82,13 @@ export async function judgeToken(token: Token, login: Login, provider: Provider)
     const fault = await during('jwt', provider.checkSignature(jwt, signal));
     if (fault !== undefined) return by('jwt', refused(fault, FAULTS[fault]));
     const verdict = judgeSigned(jwt, rules, login, provider);
-    return verdict ?? judgeVouched(await ask(token, jwt.claims, login, provider), login, provider);
+    return verdict ?? judgeAsked(await ask(token, jwt.claims, login, provider), token, login, provider);
   }
   // Claims that no key vouches for may refuse the token, and have nothing else to say.
   const verdict = judgeClaims(jwt, rules, now);
   if (verdict !== undefined) return by(methodOf(validation), verdict);
   step('claims', 'of this provider, for us, not expired');
-  return judgeVouched(await ask(token, undefined, login, provider), login, provider);
+  return judgeAsked(await ask(token, undefined, login, provider), token, login, provider);
 }
 
 /** Whether there are keys to judge a JWT by. Where there may be another way, they are not waited for long. */

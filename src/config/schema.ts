@@ -5,6 +5,7 @@ import { listenSchema, metricsSchema } from './listen.ts';
 import {
   absolutePath,
   algorithmNames,
+  budget,
   claimRules,
   count,
   duration,
@@ -38,6 +39,26 @@ const http = {
 } as const;
 
 const clientAuthMethod = word('post', 'basic', 'basic_raw', 'private_key_jwt', 'tls', 'none');
+
+const cache = {
+  /** How long an accepted token is good without another look, at most: it may have been revoked. 0: not at all. */
+  token_ttl: v.optional(duration, '60s'),
+  /** The same of an accepted password. A new one works at once, and the old one goes on for so long. */
+  password_ttl: v.optional(duration, 0),
+  /** How long what the provider has refused is refused without asking again. */
+  negative_ttl: v.optional(duration, '5m'),
+  /** Verdicts of each kind that a process keeps: what was used longest ago makes room. */
+  max_entries: v.optional(count(100, 1_000_000), 10_000),
+  /** How long after a login was accepted the same is accepted without the provider, while that cannot be asked. */
+  unavailable_grace: v.optional(duration, 0),
+} as const;
+
+const limits = {
+  /** Different wrong passwords of one user, and the time after which they are forgotten. */
+  wrong_passwords: v.optional(budget, '5/15m'),
+  /** Requests at a time of one process to a provider; others wait. */
+  provider_concurrency: v.optional(count(1, 1000), 32),
+} as const;
 
 /** What can be said for every virtual host, and again, differently, for one. */
 export const hostOptions = {
@@ -116,6 +137,12 @@ export const processOptions = {
   ),
   /** From the first byte of a request to its answer. Default 4s on a terminal, 8s on a pipe. */
   deadline: v.optional(waiting),
+  /** Where verdicts, budgets and users are kept: `memory`, `lmdb:/folder`, `redis://host`, `rediss://host`. */
+  state: v.optional(text, 'memory'),
+  /** The key of all names and seals in the state, the same on all machines that share it. */
+  state_key_file: v.optional(absolutePath),
+  cache: v.optional(v.strictObject(cache), {}),
+  limits: v.optional(v.strictObject(limits), {}),
   log: v.optional(
     v.strictObject({
       level: v.optional(word('debug', 'info', 'warn', 'error', 'silent'), 'info'),
@@ -144,4 +171,6 @@ export const hostSchema = v.strictObject(hostOptions);
 export const processSchema = v.strictObject(processOptions);
 
 export type HostOptions = v.InferOutput<typeof hostSchema>;
+export type CacheOptions = ProcessOptions['cache'];
+export type LimitOptions = ProcessOptions['limits'];
 export type ProcessOptions = v.InferOutput<typeof processSchema>;

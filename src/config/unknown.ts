@@ -3,18 +3,19 @@ import leven from 'leven';
 import { listenOptions, metricsSchema } from './listen.ts';
 import { hostOptions, processOptions } from './schema.ts';
 
-/** The options that may stand where an unknown one stood: inside `listen`, `metrics`, `http` or `log`. */
+/** The options that may stand where an unknown one stood: inside `listen`, `metrics`, `http`, `log` and the like. */
 export function knownKeys(path: readonly string[]): string[] {
   const group = path.at(-2);
   if (path[0] === 'listen') return Object.keys(listenOptions);
   if (group === 'metrics') return Object.keys(metricsSchema.entries);
-  if (group === 'log') return Object.keys(processOptions.log.wrapped.entries);
+  if (group === 'log' || group === 'cache' || group === 'limits')
+    return Object.keys(processOptions[group].wrapped.entries);
   return Object.keys(hostOptions.http.wrapped.entries);
 }
 
 export function unknownOption(key: string, known: readonly string[]): string {
   const [group, ...rest] = key.split('.');
-  if ((group === 'http' || group === 'log') && rest.length > 0) {
+  if (['http', 'log', 'cache', 'limits'].includes(group ?? '') && rest.length > 0) {
     return `unknown option; write it nested: ${group}: { ${rest.join('.')}: ... }`;
   }
   const near = known

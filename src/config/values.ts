@@ -116,3 +116,16 @@ export function count(least: number, most: number) {
   const message = `must be a whole number from ${least} to ${most}`;
   return v.pipe(v.number(message), v.integer(message), v.minValue(least, message), v.maxValue(most, message));
 }
+
+const NOT_A_BUDGET = 'must be a number and a time such as 5/15m, or none';
+
+/** `5/15m`: so many in so long; `none`: as many as there are. */
+export const budget = v.pipe(
+  v.string(NOT_A_BUDGET),
+  v.regex(/^(?:none|[1-9]\d{0,3}\/\d{1,9}(?:ms|s|m|h))$/, NOT_A_BUDGET),
+  v.transform((value) => {
+    if (value === 'none') return undefined;
+    const [count, window] = value.split('/');
+    return { count: Number(count), window: v.parse(duration, window) };
+  }),
+);

@@ -12,8 +12,6 @@ export interface Remembered {
   forget(): void;
 }
 
-/** A verdict is made anew after so long, whatever the token says. */
-const KEEP_FOR = 60_000;
 /** Bytes of the key, and of what is digested with it: a JWT of 16 KiB and the longest names. */
 const KEY = 32;
 const MAX_TEXT = 64 * 1024;
@@ -25,7 +23,13 @@ const MOST_TRACES = TRACES / 4;
 /** Until when it is good, and who it is where that was not known before. */
 type Known = number | { readonly until: number; readonly localpart: string };
 
-export function createRemembered(maxEntries = 10_000): Remembered {
+export interface RememberedOptions {
+  /** A verdict is made anew after so long, in milliseconds, whatever the token says. */
+  readonly keepFor: number;
+  readonly maxEntries: number;
+}
+
+export function createRemembered({ keepFor, maxEntries }: RememberedOptions): Remembered {
   // Until when each is good. What is remembered has been judged by keys, all of it. Two generations: when the young one is
   // half of what is allowed, the old one goes as a whole.
   let young = new Map<string, Known>();
@@ -78,20 +82,22 @@ export function createRemembered(maxEntries = 10_000): Remembered {
       const known = young.get(name) ?? old.get(name);
       if (known === undefined) return undefined;
       const until = typeof known === 'number' ? known : known.until;
-      if (now >= until) return undefined;
+      // The second: for when the clock has been put back.
+      if (now >= until || until > now + keepFor) return undefined;
       // Where the name was not asked about, it is part of the answer.
       const localpart = typeof known === 'number' ? (credentials.localpart ?? '') : known.localpart;
-      return { outcome: 'accepted', method: 'jwt', localpart, until, remembered: true };
+      return { outcome: 'accepted', method: 'jwt', localpart, until, cache: 'hit' };
     },
     keep(credentials, verdict, now) {
-      if (verdict.outcome !== 'accepted' || verdict.until === undefined || !fits(credentials)) return;
+      if (verdict.outcome !== 'accepted' || verdict.method !== 'jwt' || verdict.until === undefined) return;
+      if (keepFor === 0 || !fits(credentials)) return;
       const trace = traceOf(credentials);
       if (!isTraced(trace)) return addTrace(trace);
       if (young.size >= maxEntries / 2) {
         old = young;
         young = new Map();
       }
-      const until = Math.min(verdict.until, now + KEEP_FOR);
+      const until = Math.min(verdict.until, now + keepFor);
       young.set(
         digest(credentials),
         credentials.localpart === undefined ? { until, localpart: verdict.localpart } : until,

@@ -2,7 +2,7 @@
 // and nothing but what is written here is sent: no proxy from the environment, no Accept-Encoding, no cookies.
 import type { Dispatcher } from 'undici';
 import Pool from 'undici/lib/dispatcher/pool.js';
-import type { Secret } from '../verdict.ts';
+import type { Deadline, Secret } from '../verdict.ts';
 import { ProviderError } from './errors.ts';
 import { exchange } from './exchange.ts';
 import { isLoopback } from './loopback.ts';
@@ -56,6 +56,8 @@ export interface HttpClient {
   close(): void;
 }
 
+/** What a new connection and a request take at the least, over any distance. */
+const RETRY = 300;
 /** Connections to one origin. One login uses one; more means that many logins at a time. */
 const CONNECTIONS = 64;
 /** Idle connections are closed before most servers and middleboxes would do it: a POST is not repeated. */
@@ -170,7 +172,11 @@ export function createHttpClient(
         try {
           return await once(request, signal);
         } catch (error) {
-          const again = request.method === 'GET' && attempt < settings.retries && isConnectionTrouble(error);
+          const again =
+            request.method === 'GET' &&
+            attempt < settings.retries &&
+            isConnectionTrouble(error) &&
+            hasTimeFor(RETRY, signal);
           if (!again || closed || signal?.aborted) throw error;
         }
       }
@@ -206,6 +212,13 @@ function addressOf(url: string): Address {
     addresses.set(url, address);
   }
   return address;
+}
+
+/** A try that cannot be answered in time is none. The signal of a login says when it aborts. */
+function hasTimeFor(milliseconds: number, signal: AbortSignal | Deadline | undefined): boolean {
+  return (
+    signal === undefined || !('deadlineAt' in signal) || signal.deadlineAt - performance.now() >= milliseconds
+  );
 }
 
 function isConnectionTrouble(error: unknown): boolean {

@@ -5,7 +5,7 @@ import { type Refused, refused, type Secret } from '../verdict.ts';
 import { type Authorize, type ClientAuth, canProveItself, clientAuth } from './client-auth.ts';
 import type { Directory } from './directory.ts';
 import { ProviderError } from './errors.ts';
-import { createHttpClient, type Exchange } from './http.ts';
+import { createHttpClient, type Exchange, type HttpClient } from './http.ts';
 import { type Introspection, requestIntrospection } from './introspection.ts';
 import type { JsonObject } from './json.ts';
 import type { Jwt } from './jwt.ts';
@@ -54,6 +54,8 @@ export interface ProviderOptions {
   readonly settings: ProviderSettings;
   readonly directory: Directory;
   readonly observe?: ((exchange: Exchange) => void) | undefined;
+  /** Put around the client that logins wait for. */
+  readonly guard?: (http: HttpClient) => HttpClient;
   /** Milliseconds of the wall clock. */
   readonly wallClock: () => number;
 }
@@ -69,8 +71,9 @@ export function isB64Token(text: string): boolean {
 const REVOCATION_TIMEOUT = 10_000;
 const REVOCATIONS = 4;
 
-export function createProvider({ settings, directory, observe, wallClock }: ProviderOptions): Provider {
-  const http = createHttpClient(settings.http, settings, { observe });
+export function createProvider(options: ProviderOptions): Provider {
+  const { settings, directory, observe, guard = (http) => http, wallClock } = options;
+  const http = guard(createHttpClient(settings.http, settings, { observe }));
   // A few connections of its own: a slow revocation must not hold up a login.
   const background = createHttpClient(settings.http, settings, { observe, connections: REVOCATIONS });
   const published = directory.of(settings);

@@ -1,0 +1,69 @@
+// One password of a user is tried at a time: providers that count failures (Keycloak) refuse even the right one while
+// another login of the same account is under way, and two wrong ones at once would both be within the budget.
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { State } from '../state/state.ts';
+import type { Deadline } from '../verdict.ts';
+
+export interface Turns {
+  /**
+   * Resolves when it is our turn; the caller calls what comes out when it is done. Rejects when the signal aborts. Nobody is
+   * waited for longer than half of the time there is: a worker may have died in the middle, and a late answer is none.
+   */
+  take(user: string, signal: Deadline): Promise<() => void>;
+}
+
+export interface TurnsOptions {
+  readonly state: State;
+  /** Milliseconds of a monotonic clock, that of deadlines. */
+  readonly now: () => number;
+}
+
+/** How often it is looked whether another process is done: a tenth of what a provider takes to check a password. */
+const LOOK_EVERY = 15;
+
+export function createTurns({ state, now }: TurnsOptions): Turns {
+  /** The last in the queue of each user of this process. */
+  const queues = new Map<string, Promise<void>>();
+
+  return {
+    async take(user, signal) {
+      const patience = now() + (signal.deadlineAt - now()) / 2;
+      const before = queues.get(user);
+      let leave = (): void => {};
+      const mine = new Promise<void>((resolve) => {
+        leave = resolve;
+      });
+      queues.set(user, mine);
+      const done = (): void => {
+        leave();
+        if (queues.get(user) === mine) queues.delete(user);
+      };
+      try {
+        if (before !== undefined) await within(patience - now(), before);
+        const name = `turn:${user}`;
+        const lifetime = Math.max(1, signal.deadlineAt - now());
+        let held = await state.putIfAbsent(name, '1', lifetime);
+        while (held !== undefined && now() < patience) {
+          await sleep(LOOK_EVERY, undefined, { signal });
+          held = await state.putIfAbsent(name, '1', lifetime);
+        }
+        return () => {
+          if (held === undefined) void state.delete(name);
+          done();
+        };
+      } catch (error) {
+        done();
+        throw error;
+      }
+    },
+  };
+}
+
+async function within(milliseconds: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const enough = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, milliseconds);
+  });
+  await Promise.race([work, enough]);
+  clearTimeout(timer);
+}

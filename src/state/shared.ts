@@ -1,0 +1,165 @@
+// A shared store that may be away: then memory takes over, with what this process has seen, and back again. No login waits
+// long for a store, and none fails because of one.
+import type { MemoryState } from './memory.ts';
+import type { Soon, State } from './state.ts';
+
+export interface SharedOptions {
+  /** A store that is there; rejects where there is none. The one before has been closed. */
+  readonly open: () => Promise<State>;
+  readonly memory: MemoryState;
+  /** `why`: what the store, or its library, says. Called with each change, not with each failure. */
+  readonly onChange: (change: { readonly up: boolean; readonly why: string }) => void;
+  /** From 0 to 1. */
+  readonly random?: () => number;
+}
+
+/** Milliseconds for one operation, and for opening at the start. */
+const PATIENCE = 250;
+/** Milliseconds until the next try. */
+const FIRST_RETRY = 500;
+const LAST_RETRY = 30_000;
+
+export function createSharedState({ open, memory, onChange, random = Math.random }: SharedOptions): State {
+  let store: State | undefined;
+  let key = memory.key;
+  let isUp: boolean | undefined;
+  let retries = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+  let closing: Soon<void>;
+  const atStart = inTime(tryToOpen()).catch(() => {});
+
+  async function tryToOpen(): Promise<void> {
+    try {
+      await closing;
+      const opened = await open();
+      if (closed) return await opened.close();
+      store = opened;
+      ({ key } = opened);
+      retries = 0;
+      say(true, 'the store is there');
+    } catch (error) {
+      again(error);
+    }
+  }
+
+  function again(error: unknown): void {
+    if (closed) return;
+    say(false, error instanceof Error ? error.message : 'no reason given');
+    const wait = Math.min(LAST_RETRY, FIRST_RETRY * 2 ** retries++) * (1 + random() / 5);
+    timer = setTimeout(() => void tryToOpen(), wait);
+    timer.unref();
+  }
+
+  function say(up: boolean, why: string): void {
+    if (isUp === up) return;
+    isUp = up;
+    onChange({ up, why });
+  }
+
+  function failed(which: State, error: unknown): void {
+    if (store !== which) return;
+    store = undefined;
+    try {
+      closing = Promise.resolve(which.close()).catch(() => {});
+    } catch {
+      // It is broken anyway.
+    }
+    again(error);
+  }
+
+  /** `work` on the store, and what the memory is to know of it; where there is no store, on the memory. */
+  function on<Value>(work: (state: State) => Soon<Value>, mirror: (value: Value) => void): Soon<Value> {
+    const current = store;
+    if (current === undefined) {
+      const isStarting = isUp === undefined && !closed;
+      return isStarting
+        ? atStart.then(() => (store === undefined ? work(memory) : on(work, mirror)))
+        : work(memory);
+    }
+    try {
+      const value = work(current);
+      if (!(value instanceof Promise)) {
+        mirror(value);
+        return value;
+      }
+      return inTime(value).then(
+        (late) => {
+          mirror(late);
+          return late;
+        },
+        (error: unknown) => {
+          failed(current, error);
+          return work(memory);
+        },
+      );
+    } catch (error) {
+      failed(current, error);
+      return work(memory);
+    }
+  }
+
+  return {
+    get key() {
+      return key;
+    },
+    get: (name) =>
+      on(
+        (state) => state.get(name),
+        () => {},
+      ),
+    set: (name, value, lifetime) =>
+      on(
+        (state) => state.set(name, value, lifetime),
+        () => memory.set(name, value, lifetime),
+      ),
+    putIfAbsent: (name, value, lifetime) =>
+      on(
+        (state) => state.putIfAbsent(name, value, lifetime),
+        (there) => memory.set(name, there ?? value, lifetime),
+      ),
+    increment: (name, by, lifetime) =>
+      on(
+        (state) => state.increment(name, by, lifetime),
+        (sum) => memory.set(name, String(sum), lifetime),
+      ),
+    delete: (name) =>
+      on(
+        (state) => state.delete(name),
+        () => memory.delete(name),
+      ),
+    list: (prefix) =>
+      on(
+        (state) => state.list(prefix),
+        () => {},
+      ),
+    ping: () =>
+      on(
+        (state) => state.ping(),
+        () => {},
+      ),
+    async close() {
+      closed = true;
+      clearTimeout(timer);
+      const current = store;
+      store = undefined;
+      await current?.close();
+    },
+  };
+}
+
+/** The same, but not later than that. A process that was held up itself looks once more before it blames the store. */
+async function inTime<Value>(work: Promise<Value>): Promise<Value> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const give = (): void => reject(new Error(`no answer within ${PATIENCE} ms`));
+      setImmediate(() => setImmediate(give));
+    }, PATIENCE);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
