@@ -1,21 +1,33 @@
 // Starts the installed Redis on loopback, each server with a port and a folder of its own. Nothing is kept on disk, and
 // nothing of a system-wide instance is touched.
 import { execFile, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { parseStateAddress } from '../../../src/state/address.ts';
+import { openRedisState, type RedisStateOptions } from '../../../src/state/redis.ts';
+import type { State } from '../../../src/state/state.ts';
+import { Secret } from '../../../src/verdict.ts';
 import { temporaryFolder } from '../../support/bridge.ts';
 import { freePorts, within } from './ejabberd.ts';
 
+/** The password of every server, or the beginning of it. May be in no message. */
+export const canary = 'Canary-4711';
+
 const run = promisify(execFile);
+const key = randomBytes(32);
+/** Sentinel's for a master that does not answer: short, so that a test need not wait. */
+const downAfter = 1000;
 const startTimeout = 10_000;
 const stopTimeout = 3000;
 
 export interface RedisOptions {
   /** Lines of redis.conf. */
   settings?: readonly string[];
-  /** 0 for none beside that of TLS. */
   port?: number;
+  /** For `redis-cli`: the port is one for TLS. */
+  tls?: readonly string[];
   /** For `redis-cli`: how to log in. */
   login?: readonly string[];
   isSentinel?: boolean;
@@ -40,6 +52,7 @@ export async function startRedis({
   settings = [],
   port,
   login = [],
+  tls = [],
   isSentinel = false,
 }: RedisOptions = {}): Promise<RedisServer> {
   const folder = temporaryFolder();
@@ -49,7 +62,7 @@ export async function startRedis({
   const lines = [
     'bind 127.0.0.1',
     `dir ${folder}`,
-    `port ${listening}`,
+    ...(tls.length > 0 ? ['port 0', `tls-port ${listening}`] : [`port ${listening}`]),
     ...(isSentinel ? [] : ['save ""', 'appendonly no']),
     ...settings,
   ];
@@ -60,7 +73,7 @@ export async function startRedis({
   async function cli(...command: string[]): Promise<string> {
     const { stdout } = await run(
       'redis-cli',
-      ['-p', String(listening), ...login, '--no-auth-warning', ...command],
+      ['-p', String(listening), ...tls, ...login, '--no-auth-warning', ...command],
       {
         timeout: 5000,
       },
@@ -94,7 +107,7 @@ export async function startRedis({
         (answer) => answer === 'PONG' || answer.startsWith('NOAUTH'),
         () => false,
       );
-    const ready = listening === 0 || (await within(startTimeout, answers));
+    const ready = await within(startTimeout, answers);
     if (!ready || pid === 0) throw new Error(`Redis did not start; log:\n${readFileSync(logFile, 'utf8')}`);
   }
 
@@ -116,5 +129,100 @@ export async function startRedis({
     kill: () => end('SIGKILL'),
     start,
     stop: () => end('SIGTERM'),
+  };
+}
+
+/** All that are opened so have the same key. */
+export async function openRedis(text: string, more: Partial<RedisStateOptions> = {}): Promise<State> {
+  const address = parseStateAddress(text);
+  if (!('store' in address) || address.store !== 'redis') throw new Error(JSON.stringify(address));
+  return openRedisState({ address, key, ...more });
+}
+
+export interface Sentinels {
+  readonly master: RedisServer;
+  readonly replica: RedisServer;
+  readonly sentinels: readonly RedisServer[];
+  /** `path` is `/` and a database. */
+  open(path?: string): Promise<State>;
+  stop(): Promise<void>;
+}
+
+/** A master, its replica, and three Sentinels with a password of their own. Resolves when they all know each other. */
+export async function startSentinels(): Promise<Sentinels> {
+  const login = ['-a', canary];
+  const settings = [`requirepass ${canary}`, `masterauth ${canary}`];
+  const master = await startRedis({ settings, login });
+  const replica = await startRedis({
+    settings: [...settings, `replicaof 127.0.0.1 ${master.port}`, 'repl-diskless-sync-delay 0'],
+    login,
+  });
+  const sentinelPassword = `${canary}-sentinel`;
+  const sentinels: RedisServer[] = [];
+  for (let n = 0; n < 3; n++)
+    sentinels.push(
+      await startRedis({
+        isSentinel: true,
+        login: ['-a', sentinelPassword],
+        settings: [
+          `requirepass ${sentinelPassword}`,
+          `sentinel sentinel-pass ${sentinelPassword}`,
+          `sentinel monitor mymaster 127.0.0.1 ${master.port} 2`,
+          `sentinel auth-pass mymaster ${canary}`,
+          `sentinel down-after-milliseconds mymaster ${downAfter}`,
+          'sentinel failover-timeout mymaster 5000',
+        ],
+      }),
+    );
+  const acquainted = await within(startTimeout * 2, async () => {
+    const facts = await Promise.all(sentinels.map((each) => each.cli('sentinel', 'master', 'mymaster')));
+    return facts.every((text) => /num-slaves\n1\n/.test(text) && /num-other-sentinels\n2\n/.test(text));
+  });
+  if (!acquainted) throw new Error('the Sentinels do not know each other');
+  const hosts = sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',');
+  return {
+    master,
+    replica,
+    sentinels,
+    open: (path = '') =>
+      openRedis(`redis://:${canary}@${hosts}${path}?sentinel=mymaster&sentinel_password_file=/s`, {
+        sentinelPassword: new Secret(sentinelPassword),
+      }),
+    async stop() {
+      await Promise.all([...sentinels, replica, master].map((each) => each.stop()));
+    },
+  };
+}
+
+export interface Cluster {
+  readonly nodes: readonly RedisServer[];
+  open(): Promise<State>;
+  stop(): Promise<void>;
+}
+
+/** Three masters; whoever opens it knows one of them. */
+export async function startCluster(): Promise<Cluster> {
+  const nodes: RedisServer[] = [];
+  const ports = (await freePorts(6)).sort((a, b) => a - b);
+  for (let n = 0; n < 3; n++)
+    nodes.push(
+      await startRedis({
+        port: ports[n] as number,
+        settings: ['cluster-enabled yes', 'cluster-node-timeout 2000', `cluster-port ${ports[n + 3]}`],
+      }),
+    );
+  const [first] = nodes as [RedisServer];
+  await first.cli('--cluster-yes', '--cluster', 'create', ...nodes.map(({ port }) => `127.0.0.1:${port}`));
+  const ready = await within(startTimeout, async () => {
+    const states = await Promise.all(nodes.map((node) => node.cli('cluster', 'info')));
+    return states.every((text) => text.includes('cluster_state:ok'));
+  });
+  if (!ready) throw new Error('the cluster is not ready');
+  return {
+    nodes,
+    open: () => openRedis(`redis://127.0.0.1:${first.port}?cluster=true`),
+    async stop() {
+      await Promise.all(nodes.map((each) => each.stop()));
+    },
   };
 }
