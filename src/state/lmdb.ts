@@ -1,0 +1,251 @@
+// State of all workers of one machine: an LMDB file that each of them maps into its memory. Reads are of that memory and
+// wait for nobody; writes are done, many at a time, on a thread of libuv's pool that may have to wait for other processes.
+//
+// lmdb-js can also run our code inside a write transaction. That is not used: the lock would then be held for as long as
+// an event loop takes, or for ever when its process is stopped. A conditional write (put, if the version is still this)
+// needs no code under the lock.
+import { chmodSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Database, type OwnName, pack, repack, unpack } from './entry.ts';
+import { claimFolder, friendly, identity, removeOrphanedLock } from './folder.ts';
+import { keyBeside } from './key-file.ts';
+import type { State } from './state.ts';
+import { sweep } from './sweep.ts';
+
+export interface LmdbOptions {
+  readonly folder: string;
+  /** Milliseconds since 1970, as all processes have them: ends are written down in it. */
+  readonly wallClock?: () => number;
+  /** The soonest to end make room. Of a session's 300 bytes each, this is a third of a GiB. */
+  readonly maxEntries?: number;
+  /** Milliseconds between two looks for what has ended, for dead readers, and at whether the file is still there. */
+  readonly sweepEvery?: number;
+  /** Milliseconds a write may wait for its turn; it may still be done after it was given up. */
+  readonly writeWithin?: number;
+}
+
+/** With `get` and `list` at once. */
+export interface LmdbState extends State {
+  get(name: string): string | undefined;
+  list(prefix: string): ReadonlyMap<string, string>;
+}
+
+/** Address space, not memory or disk: the file grows as it is used, and lmdb-js maps more if this were not enough. */
+const MAP_BYTES = 2 ** 30;
+/** A process has one, or two; the table is made by who opens first and has 64 bytes for each. */
+const MAX_READERS = 2048;
+/** 0.3 ms each on an SSD and thousands at once: more are a disk that does not keep up, or a lock that is never let go. */
+const MAX_PENDING = 20_000;
+/** Every attempt that fails is one of another process that has succeeded. */
+const MAX_ATTEMPTS = 1000;
+/** What close() waits for writes that wait for others. */
+const CLOSE_WITHIN_MS = 100;
+const PING: OwnName = ' ping';
+
+export async function openLmdbState({
+  folder,
+  wallClock = Date.now,
+  maxEntries = 1_000_000,
+  sweepEvery = 60_000,
+  writeWithin = 5_000,
+}: LmdbOptions): Promise<LmdbState> {
+  claimFolder(folder);
+  const key = keyBeside(folder);
+  const file = join(folder, 'state.mdb');
+  const database = await openDatabase(folder, file);
+  const opened = identity(file);
+  const closing = new AbortController();
+  /** Why nothing can be done any more. */
+  let over: Error | undefined;
+  let pending = 0;
+  /** The end of the last of those who change a name: ours need not compete with each other. */
+  const tails = new Map<string, Promise<unknown>>();
+
+  function checkFile(): void {
+    if (over !== undefined) throw over;
+    if (identity(file) === opened) return;
+    over = new Error(`state: ${file} was deleted or replaced while it was open`);
+    throw over;
+  }
+
+  /** The snapshot is let go at once: kept till the next turn, it would be old, or keep pages from being used again. */
+  function read<Value>(look: () => Value): Value {
+    if (over !== undefined) throw over;
+    try {
+      return look();
+    } finally {
+      database.resetReadTxn();
+    }
+  }
+
+  async function write(start: () => Promise<boolean>): Promise<boolean> {
+    if (over !== undefined) throw over;
+    if (pending >= MAX_PENDING) throw new Error(`state: ${pending} writes wait for ${file}`);
+    pending++;
+    const done = start().catch(explain);
+    const settled = () => {
+      pending--;
+    };
+    done.then(settled, settled);
+    return within(done, writeWithin, `state: a write to ${file} has waited for ${writeWithin} ms`);
+  }
+
+  /** Writes what `next` makes of what is there, however often somebody else is faster. */
+  async function change(name: string, next: (text: string | undefined) => string | undefined): Promise<void> {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const entry = read(() => database.getEntry(name));
+      const text = next(entry?.value);
+      if (text === undefined) return;
+      if (await write(() => database.put(name, text, Math.random(), entry?.version ?? null))) return;
+    }
+    throw new Error(`state: others have changed an entry of ${file} ${MAX_ATTEMPTS} times`);
+  }
+
+  function inTurn<Value>(name: string, work: () => Promise<Value>): Promise<Value> {
+    const before = tails.get(name);
+    const turn = before === undefined ? work() : before.then(work, work);
+    tails.set(name, turn);
+    const last = () => {
+      if (tails.get(name) === turn) tails.delete(name);
+    };
+    turn.then(last, last);
+    return turn;
+  }
+
+  let sweeping = false;
+  function tick(): void {
+    schedule();
+    try {
+      checkFile();
+      database.readerCheck();
+    } catch {
+      // Whoever uses the state next is told.
+    }
+    if (sweeping || over !== undefined) return;
+    sweeping = true;
+    const swept = sweep({ database, wallClock, maxEntries, every: sweepEvery, closing: closing.signal });
+    const ended = () => {
+      sweeping = false;
+    };
+    // What cannot be removed now is there at the next.
+    swept.catch(explain).then(ended, ended);
+  }
+  let timer: NodeJS.Timeout;
+  function schedule(): void {
+    // Some sooner and some later, for not all of those that were started together to be there at once.
+    timer = setTimeout(tick, sweepEvery * (0.75 + Math.random() / 2)).unref();
+  }
+  schedule();
+
+  return {
+    key,
+    get: (name) => read(() => unpack(database.get(name), wallClock())),
+    async set(name, value, lifetime) {
+      await write(() => database.put(name, pack(value, lifetime, wallClock()), Math.random()));
+    },
+    putIfAbsent: (name, value, lifetime) =>
+      inTurn(name, async () => {
+        let found: string | undefined;
+        await change(name, (text) => {
+          found = unpack(text, wallClock());
+          return found === undefined ? pack(value, lifetime, wallClock()) : undefined;
+        });
+        return found;
+      }),
+    increment: (name, by, lifetime) =>
+      inTurn(name, async () => {
+        let sum = 0;
+        await change(name, (text) => {
+          const found = unpack(text, wallClock());
+          sum = Number(found ?? 0) + by;
+          return text === undefined || found === undefined
+            ? pack(String(sum), lifetime, wallClock())
+            : repack(text, String(sum));
+        });
+        return sum;
+      }),
+    async delete(name) {
+      await write(() => database.remove(name));
+    },
+    list: (prefix) =>
+      read(() => {
+        const found = new Map<string, string>();
+        const now = wallClock();
+        for (const { key: name, value: text } of database.getRange(prefix === '' ? {} : { start: prefix })) {
+          if (!name.startsWith(prefix)) {
+            // Our own come first of all.
+            if (name > prefix) break;
+            continue;
+          }
+          const value = name.startsWith(' ') ? undefined : unpack(text, now);
+          if (value !== undefined) found.set(name, value);
+        }
+        return found;
+      }),
+    async ping() {
+      checkFile();
+      await write(() => database.put(PING, pack('', 0, wallClock()), Math.random()));
+      checkFile();
+    },
+    async close() {
+      clearTimeout(timer);
+      closing.abort();
+      over ??= new Error('state: it was closed');
+      const closed = database.close();
+      await within(closed, CLOSE_WITHIN_MS, '').catch(() => {});
+    },
+  };
+}
+
+async function openDatabase(folder: string, file: string): Promise<Database> {
+  const { openAsClass } = await import('lmdb');
+  try {
+    removeOrphanedLock(file);
+    const Store = openAsClass({
+      path: file,
+      noSubdir: true,
+      mapSize: MAP_BYTES,
+      maxReaders: MAX_READERS,
+      maxDbs: 1,
+      // On, what is committed is not on the disk yet, and the process does not end while another holds the lock of those
+      // who write it there. Off, it is LMDB's own way: a commit is on the disk before others see it.
+      overlappingSync: false,
+      eventTurnBatching: false,
+      ...{ permissionsMode: 0o600 },
+    }) as unknown as new (
+      name: null,
+      options: object,
+    ) => Database;
+    // lmdb-js opens even the main database in a write transaction, here and now: that would wait for whoever has the lock.
+    const Unlocked = class extends (Store as unknown as new (
+      name: null,
+      options: object,
+    ) => Database & { transactionSync(work: () => void): void }) {
+      override transactionSync(work: () => void): void {
+        this.resetReadTxn();
+        this.ensureReadTxn();
+        work();
+      }
+    };
+    const database = new Unlocked(null, { encoding: 'string', useVersions: true, create: false });
+    for (const each of [file, `${file}-lock`])
+      if ((statSync(each).mode & 0o077) !== 0) chmodSync(each, 0o600);
+    return database;
+  } catch (error) {
+    throw friendly(folder, error);
+  }
+}
+
+/** A commit that fails says why in a promise of its own, which would end the process if nobody took it. */
+async function explain(error: unknown): Promise<never> {
+  if (error instanceof Error && 'commitError' in error) await error.commitError;
+  throw error;
+}
+
+/** `work`, or an error with `message` when it takes too long. */
+function within<Value>(work: Promise<Value>, milliseconds: number, message: string): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(message)), milliseconds);
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
