@@ -11,7 +11,7 @@ import { createRemembered } from './guard/remembered.ts';
 import type { Directory, KeyAge } from './oauth/directory.ts';
 import type { Exchange } from './oauth/http.ts';
 import type { Provider } from './oauth/provider.ts';
-import type { State } from './state/state.ts';
+import type { Kept } from './state/index.ts';
 
 export interface Host extends Judge {
   readonly settings: HostSettings;
@@ -29,12 +29,6 @@ export interface HostOptions {
   readonly onPause?: (change: PauseChange) => void;
   /** What is kept beyond a login, and by whom: in this process alone by default. */
   readonly state?: () => Promise<Kept>;
-}
-
-/** A state, and whether other processes use it, too. */
-export interface Kept {
-  readonly state: State;
-  readonly isShared: boolean;
 }
 
 export interface Hosts {
@@ -123,13 +117,9 @@ async function load(
 }
 
 async function inThisProcess(): Promise<Kept> {
-  const { createMemoryState } = await import('./state/memory.ts');
-  const now = (): number => performance.now();
-  return { state: createMemoryState({ now, maxEntries: USERS }), isShared: false };
+  const { createKept } = await import('./state/index.ts');
+  return createKept({ store: 'memory' }, { onChange() {} });
 }
-
-/** With wrong passwords, in a window, of which each has two entries. */
-const USERS = 20_000;
 
 interface Once<Value> {
   (): Promise<Value>;

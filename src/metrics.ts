@@ -7,6 +7,8 @@ import { cacheOf, type Requested, type Told } from './report.ts';
 
 export interface MetricsOptions {
   readonly hosts: () => Hosts | undefined;
+  /** Whether the shared store is there; `undefined` where there is none. */
+  readonly stateUp: () => boolean | undefined;
   /** Open connections by the name of their socket. */
   readonly connections: () => Iterable<readonly [socket: string, count: number]>;
 }
@@ -22,7 +24,7 @@ export interface Metrics {
 /** Seconds. A verdict from memory takes microseconds, one from a provider as long as it takes, and at most the deadline. */
 const LATENCIES = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15];
 
-export function createMetrics({ hosts, connections }: MetricsOptions): Metrics {
+export function createMetrics({ hosts, stateUp, connections }: MetricsOptions): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -42,7 +44,7 @@ export function createMetrics({ hosts, connections }: MetricsOptions): Metrics {
   });
   const cache = new Counter({
     name: 'extauth_oauth_cache_total',
-    help: 'Logins that were accepted from memory (hit), could be the next time (miss), or cannot (off)',
+    help: 'Logins with a remembered verdict (hit, or grace while the provider is away), with one that will be (miss), with none (off)',
     labelNames: ['result'] as const,
     registers,
   });
@@ -61,6 +63,27 @@ export function createMetrics({ hosts, connections }: MetricsOptions): Metrics {
     collect() {
       this.reset();
       for (const [socket, count] of connections()) this.set({ socket }, count);
+    },
+  });
+  new Gauge({
+    name: 'extauth_oauth_provider_paused',
+    help: '1 while an endpoint is left alone because it does not work, 0 while it is asked',
+    labelNames: ['endpoint'] as const,
+    registers,
+    collect() {
+      this.reset();
+      for (const { endpoint, paused } of hosts()?.endpoints() ?? []) this.set({ endpoint }, paused ? 1 : 0);
+    },
+  });
+  new Gauge({
+    name: 'extauth_oauth_state_store_up',
+    help: 'Whether the shared store of state is there; without one there is no such line',
+    registers,
+    collect() {
+      this.reset();
+      const up = stateUp();
+      if (up === undefined) this.remove();
+      else this.set(up ? 1 : 0);
     },
   });
   new Gauge({
@@ -86,7 +109,7 @@ export function createMetrics({ hosts, connections }: MetricsOptions): Metrics {
       requests.inc({ host, op, verdict, reason, method });
       if (op !== 'auth') return;
       seconds.observe({ host, verdict }, milliseconds / 1000);
-      if (verdict === 'accepted') cache.inc({ result: cacheOf(told) });
+      cache.inc({ result: cacheOf(told) });
     },
     observe({ method, url, status, milliseconds }) {
       const { origin, pathname } = new URL(url);

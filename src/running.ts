@@ -2,9 +2,11 @@
 // log that is told of everything.
 import type { Service } from './answer.ts';
 import { type Config, type ConfigError, type LiveConfig, liveConfig } from './config/index.ts';
+import type { PauseChange } from './guard/gate.ts';
 import { createHosts, type HostOptions } from './host.ts';
 import { whereIn } from './judge.ts';
 import { createLog, type Level, type Log } from './log.ts';
+import type { Kept } from './state/index.ts';
 
 export interface RunningOptions {
   readonly config?: string | undefined;
@@ -24,8 +26,11 @@ export interface Running {
   onInternalError(name: string, where: string | undefined): void;
   /** Loads what logins need and asks the providers, in a moment. */
   warmUp(): void;
+  /** Whether the shared store is there; `undefined` where there is none, or nobody has looked. */
+  stateUp(): boolean | undefined;
   /** Resolves when what was left for after the answers is done. */
   finished(): Promise<unknown>;
+  closeState(): Promise<unknown>;
 }
 
 /** Loading what a login needs must not delay the first answer, but need not wait for the first login either. */
@@ -39,6 +44,8 @@ export function start({ config, logLevel, onConfig = () => {}, observe }: Runnin
   const background = new Set<Promise<void>>();
   let service: Service | undefined;
   let problem: ConfigError | undefined;
+  let kept: { place: string; get: () => Promise<Kept>; close: () => Promise<unknown> } | undefined;
+  let stateUp: boolean | undefined;
   const live = liveConfig({ surroundings: { config }, onConfig: use, onProblem });
 
   function use(fresh: Config): void {
@@ -47,7 +54,7 @@ export function start({ config, logLevel, onConfig = () => {}, observe }: Runnin
     const replaced = service?.hosts;
     problem = undefined;
     service = {
-      hosts: createHosts(fresh, { afterwards, observe: tellExchange, warn }),
+      hosts: createHosts(fresh, { afterwards, observe: tellExchange, warn, onPause, state: stateOf(fresh) }),
       setpassReply: fresh.process.setpass_reply,
       deadline: fresh.process.deadline,
     };
@@ -59,6 +66,35 @@ export function start({ config, logLevel, onConfig = () => {}, observe }: Runnin
     if (replaced === undefined) return;
     setTimeout(() => replaced.close(), CLOSE_AFTER).unref();
     warmUp();
+  }
+
+  /** What is kept outlives a configuration, unless it is kept elsewhere now. */
+  function stateOf({ state: settings }: Config): () => Promise<Kept> {
+    const place = placeOf(settings);
+    if (kept?.place === place) return kept.get;
+    const replaced = kept;
+    let opened: Promise<Kept> | undefined;
+    // With the first login, or shortly after the start.
+    const get = (): Promise<Kept> => {
+      opened ??= import('./state/index.ts').then(({ createKept }) =>
+        createKept(settings, { onChange: onState }),
+      );
+      return opened;
+    };
+    kept = { place, get, close: async () => (await opened)?.state.close() };
+    if (replaced !== undefined) setTimeout(() => void replaced.close(), CLOSE_AFTER).unref();
+    return get;
+  }
+
+  function onState({ up, why }: { readonly up: boolean; readonly why: string }): void {
+    if (up) log.write('info', 'state_store', { up, message: why });
+    else log.write('error', 'state_store', { up, message: why, kept: 'memory takes over (state)' });
+    stateUp = up;
+  }
+
+  function onPause({ endpoint, paused, why, since }: PauseChange): void {
+    if (paused) log.write('warn', 'provider_paused', { endpoint, message: why });
+    else log.write('info', 'provider_back', { endpoint, message: why, ms: Math.round(since) });
   }
 
   function onProblem(error: ConfigError): void {
@@ -107,8 +143,18 @@ export function start({ config, logLevel, onConfig = () => {}, observe }: Runnin
       log.seldom(`internal ${where}`, 'error', 'internal_error', { name, where });
     },
     warmUp,
+    stateUp: () => stateUp,
     finished: () => Promise.all(background),
+    closeState: async () => kept?.close(),
   };
+}
+
+/** One state from another, with the secrets that lead to it. */
+function placeOf(settings: Config['state']): string {
+  if (settings.store !== 'redis') return JSON.stringify(settings);
+  const { address, key, password, sentinelPassword, ca } = settings;
+  const secrets = [address.password, password, sentinelPassword].map((each) => each?.reveal());
+  return JSON.stringify([address, key.toString('hex'), secrets, ca]);
 }
 
 export async function atMost(milliseconds: number, work: Promise<unknown>): Promise<void> {

@@ -47,9 +47,16 @@ export async function login({ config, jid, stdin, print }: LoginOptions): Promis
   }
   show('configuration', settings.file);
 
+  const { createKept } = await import('../state/index.ts');
+  const kept = createKept(settings.state, {
+    onChange: ({ up, why }) => {
+      if (!up) show('state', `${why}: this login goes on without it`);
+    },
+  });
   const afterwards: (() => Promise<void>)[] = [];
   const hosts = createHosts(settings, {
     afterwards: (work) => afterwards.push(work),
+    state: async () => kept,
     step: show,
     warn: (message) => show('warning', message),
     observe: ({ method, url, status, milliseconds, error }) =>
@@ -90,6 +97,7 @@ export async function login({ config, jid, stdin, print }: LoginOptions): Promis
   });
   for (const work of afterwards) await work();
   hosts.close();
+  await kept.state.close();
 
   const milliseconds = Math.round(performance.now() - started);
   const reason = verdict.outcome === 'accepted' ? verdict.method : verdict.reason;

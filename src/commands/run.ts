@@ -110,7 +110,8 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
       session.idle().then(() => output.drained()),
     );
     log.write('info', 'stopped', { why, ...counts() });
-    const [flushed] = await Promise.all([log.close(), atMost(LAST_WORK, running.finished())]);
+    const lastWork = running.finished().then(running.closeState);
+    const [flushed] = await Promise.all([log.close(), atMost(LAST_WORK, lastWork)]);
     // exit() waits for every thread: one that is stuck in a write to a stderr that nobody reads, or in a name server that
     // does not answer, would keep us for seconds or for ever.
     const stuck = !flushed || process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap');

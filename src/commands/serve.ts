@@ -134,6 +134,7 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
       if (exposed !== undefined && metrics === undefined) {
         const { createMetrics } = await import('../metrics.ts');
         metrics = createMetrics({
+          stateUp: running.stateUp,
           hosts: () => service()?.hosts,
           connections: () =>
             listeners.list().map(({ name, connections }) => [name, connections.size] as const),
@@ -226,7 +227,7 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
     const closed = applied.then(() => listeners.close());
     await atMost(service()?.deadline ?? EXTAUTH_DEADLINE, closed);
     log.write('info', 'stopped', { why, ...counts() });
-    await Promise.all([log.close(), atMost(LAST_WORK, running.finished())]);
+    await Promise.all([log.close(), atMost(LAST_WORK, running.finished().then(running.closeState))]);
     process.exit(EXIT.fine);
   }
 }

@@ -10,11 +10,13 @@ import { completeHost, type HostSettings } from './host-settings.ts';
 import { parseConfig } from './parse.ts';
 import { ConfigError, type Problem } from './problems.ts';
 import type { ProcessOptions } from './schema.ts';
+import { completeState, type StateSettings } from './state-settings.ts';
 
 export interface Config {
   readonly file: string;
   readonly process: ProcessOptions;
   readonly hosts: readonly HostSettings[];
+  readonly state: StateSettings;
   readonly warnings: readonly Problem[];
 }
 
@@ -81,8 +83,9 @@ export function loadConfig(surroundings: Surroundings = {}, reader = createReade
         'have several providers or clients, and one secret for all (EXTAUTH_OAUTH_CLIENT_SECRET or the credential client_secret): name each its own by client_secret_file or the credential client_secret.<host>',
     });
   }
+  const state = completeState(options, { reader, problems, warnings: warnings as Problem[] });
   if (problems.length > 0) throw new ConfigError(unique(problems), file);
-  return { file, process: options, hosts, warnings: unique(warnings) };
+  return { file, process: options, hosts, state, warnings: unique(warnings) };
 }
 
 function unique(problems: readonly Problem[]): Problem[] {
@@ -105,7 +108,9 @@ function readData(file: string, reader: Reader): unknown {
   try {
     const data: unknown = loader(file, text);
     if ((mode & 0o004) !== 0 && holdsSecret(data))
-      fail('holds a client_secret and can be read by everybody: chmod o-r, or use client_secret_file');
+      fail(
+        'holds a secret and can be read by everybody: chmod o-r, or use client_secret_file (in state: password_file)',
+      );
     return data;
   } catch (error) {
     if (error instanceof ConfigError) throw error;
@@ -149,6 +154,9 @@ function syntaxProblem(error: unknown, text: string): string {
 function holdsSecret(data: unknown): boolean {
   if (typeof data !== 'object' || data === null) return false;
   return Object.entries(data).some(
-    ([key, value]) => /^(?:oauth_external_)?client_secret$/.test(key) || holdsSecret(value),
+    ([key, value]) =>
+      /^(?:oauth_external_)?client_secret$/.test(key) ||
+      (key === 'state' && /^rediss?:\/\/[^@]*:[^@]*@/.test(String(value))) ||
+      holdsSecret(value),
   );
 }

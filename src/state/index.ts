@@ -1,0 +1,39 @@
+// The state of this process: in its memory, or in a store that others share, with the memory behind it.
+import type { StateSettings } from '../config/state-settings.ts';
+import { createMemoryState } from './memory.ts';
+import { createSharedState } from './shared.ts';
+import type { State } from './state.ts';
+
+/** A state, and whether other processes use it, too. */
+export interface Kept {
+  readonly state: State;
+  readonly isShared: boolean;
+}
+
+export interface KeptOptions {
+  /** The shared store has gone, or is there (again). */
+  readonly onChange: (change: { readonly up: boolean; readonly why: string }) => void;
+}
+
+/** Of users with wrong passwords, which have two entries each, and of verdicts while a store is away. */
+const ENTRIES = 20_000;
+
+export function createKept(settings: StateSettings, { onChange }: KeptOptions): Kept {
+  const memory = createMemoryState({ now: () => performance.now(), maxEntries: ENTRIES });
+  if (settings.store === 'memory') return { state: memory, isShared: false };
+  return { state: createSharedState({ open: () => open(settings), memory, onChange }), isShared: true };
+}
+
+/** Each store's library is loaded with the first use. */
+async function open(settings: Exclude<StateSettings, { store: 'memory' }>): Promise<State> {
+  switch (settings.store) {
+    case 'lmdb': {
+      const { openLmdbState } = await import('./lmdb.ts');
+      return openLmdbState(settings);
+    }
+    case 'redis': {
+      const { openRedisState } = await import('./redis.ts');
+      return openRedisState(settings);
+    }
+  }
+}
