@@ -78,6 +78,8 @@ const outputs = await Promise.all([
     outExtension: { '.js': '.cjs' },
     format: 'cjs',
     external: [typescript, ...whenConfigured],
+    // What is loaded when it is configured comes by require, too: a script has no import().
+    supported: { 'dynamic-import': false },
     plugins: [lean],
     // What Node puts around a CommonJS module; start.js runs it as a script.
     banner: { js: '(function(require,module,exports){' },
