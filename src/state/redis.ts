@@ -109,7 +109,7 @@ export async function openRedisState(options: RedisStateOptions): Promise<State>
   async function list(beginning: string): Promise<ReadonlyMap<string, string>> {
     const pattern = `${(prefix + beginning).replace(/[*?[\]\\]/g, '\\$&')}*`;
     const found = new Map<string, string>();
-    for (const node of 'nodes' in client ? client.nodes('master') : [client]) {
+    for (const node of await ask(() => mastersOf(client))) {
       for await (const names of namesOn(node, pattern)) {
         for (let start = 0; start < names.length; start += valuesAtOnce) {
           const some = names.slice(start, start + valuesAtOnce);
@@ -137,7 +137,7 @@ export async function openRedisState(options: RedisStateOptions): Promise<State>
     await ping();
   } catch (error) {
     client.disconnect();
-    throw error;
+    throw lastCode === undefined ? error : redisError(place, lastCode);
   }
 
   return {
@@ -221,6 +221,16 @@ async function createClient(options: RedisStateOptions): Promise<Redis | Cluster
     ...(options.sentinelPassword !== undefined && { sentinelPassword: options.sentinelPassword.reveal() }),
     ...(secure !== undefined && { enableTLSForSentinelMode: true, sentinelTLS: secure }),
   });
+}
+
+/** All of them: what a node has that is away may not be missing from a list without a word. */
+async function mastersOf(client: Redis | Cluster): Promise<Redis[]> {
+  if (!('nodes' in client)) return [client];
+  const ranges = await client.cluster('SLOTS');
+  const masters = new Set(ranges.map(([, , master]) => master?.slice(0, 2).join()));
+  const nodes = client.nodes('master');
+  if (nodes.length === 0 || nodes.length < masters.size) throw new Error('a node is not connected');
+  return nodes;
 }
 
 /** Before the next attempt to connect: longer and longer, and not the same for all workers. */
