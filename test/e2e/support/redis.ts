@@ -151,10 +151,10 @@ export interface Sentinels {
 /** A master, its replica, and three Sentinels with a password of their own. Resolves when they all know each other. */
 export async function startSentinels(): Promise<Sentinels> {
   const login = ['-a', canary];
-  const settings = [`requirepass ${canary}`, `masterauth ${canary}`];
+  const settings = [`requirepass ${canary}`, `masterauth ${canary}`, 'repl-diskless-sync-delay 0'];
   const master = await startRedis({ settings, login });
   const replica = await startRedis({
-    settings: [...settings, `replicaof 127.0.0.1 ${master.port}`, 'repl-diskless-sync-delay 0'],
+    settings: [...settings, `replicaof 127.0.0.1 ${master.port}`],
     login,
   });
   const sentinelPassword = `${canary}-sentinel`;
@@ -175,6 +175,7 @@ export async function startSentinels(): Promise<Sentinels> {
       }),
     );
   const acquainted = await within(startTimeout * 2, async () => {
+    if (!(await replica.cli('info', 'replication')).includes('master_link_status:up')) return false;
     const facts = await Promise.all(sentinels.map((each) => each.cli('sentinel', 'master', 'mymaster')));
     return facts.every((text) => /num-slaves\n1\n/.test(text) && /num-other-sentinels\n2\n/.test(text));
   });
