@@ -181,20 +181,24 @@ describe('A Redis that is not what it should be', () => {
     const code = `
       import { parseStateAddress } from './src/state/address.ts';
       import { openRedisState } from './src/state/redis.ts';
-      const state = await openRedisState({ address: parseStateAddress(process.argv[1]), key: Buffer.alloc(32) });
+      const open = () => openRedisState({ address: parseStateAddress(process.argv[1]), key: Buffer.alloc(32) });
+      const state = await open();
       console.log('open');
       await new Promise((resolve) => process.stdin.once('data', resolve));
       process.stdin.destroy();
-      state.close();`;
+      state.close();
+      await open().then(() => process.exit(3), () => console.log('not open'));`;
     const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', code, address], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
-    const ended = new Promise((resolve) => child.once('exit', resolve));
     ending.push(() => child.kill('SIGKILL'));
-    await new Promise((resolve) => child.stdout.once('data', resolve));
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    const says = () => new Promise((resolve) => child.stdout.once('data', (data) => resolve(String(data))));
+    assert.equal(await says(), 'open\n');
     server.signal('SIGSTOP');
-    const begun = performance.now();
     child.stdin.write('close\n');
+    assert.equal(await says(), 'not open\n');
+    const begun = performance.now();
     assert.equal(await ended, 0);
     assert.ok(performance.now() - begun < 1000, `${performance.now() - begun} ms`);
   });
