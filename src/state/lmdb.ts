@@ -24,7 +24,11 @@ export interface LmdbOptions {
   readonly writeWithin?: number;
 }
 
-/** With `get` and `list` at once. */
+/**
+ * `get` and `list` are at once. `close` rejects when writes still wait for the lock after 100 ms, as they do for as long as
+ * a process that has it is stopped: then neither the end of the event loop nor process.exit() ends this process, which
+ * both wait for libuv's threads, and SIGKILL does. Nothing is lost by that but those writes.
+ */
 export interface LmdbState extends State {
   get(name: string): string | undefined;
   list(prefix: string): ReadonlyMap<string, string>;
@@ -57,7 +61,6 @@ export async function openLmdbState({
   const closing = new AbortController();
   /** Why nothing can be done any more. */
   let over: Error | undefined;
-  let pending = 0;
   /** The end of the last of those who change a name: ours need not compete with each other. */
   const tails = new Map<string, Promise<unknown>>();
 
@@ -78,15 +81,28 @@ export async function openLmdbState({
     }
   }
 
+  /** What is under way, given up or not: the file must stay mapped as long as the thread of a write can come back to it. */
+  let pending = 0;
+  let whenIdle: (() => void) | undefined;
+  function track(work: Promise<unknown>): void {
+    pending++;
+    const settle = () => {
+      if (--pending === 0) whenIdle?.();
+    };
+    work.then(settle, settle);
+  }
+  async function settled(): Promise<void> {
+    if (pending > 0)
+      await new Promise<void>((resolve) => {
+        whenIdle = resolve;
+      });
+  }
+
   async function write(start: () => Promise<boolean>): Promise<boolean> {
     if (over !== undefined) throw over;
     if (pending >= MAX_PENDING) throw new Error(`state: ${pending} writes wait for ${file}`);
-    pending++;
     const done = start().catch(explain);
-    const settled = () => {
-      pending--;
-    };
-    done.then(settled, settled);
+    track(done);
     return within(done, writeWithin, `state: a write to ${file} has waited for ${writeWithin} ms`);
   }
 
@@ -128,7 +144,7 @@ export async function openLmdbState({
       sweeping = false;
     };
     // What cannot be removed now is there at the next.
-    swept.catch(explain).then(ended, ended);
+    track(swept.catch(explain).then(ended, ended));
   }
   let timer: NodeJS.Timeout;
   function schedule(): void {
@@ -188,11 +204,12 @@ export async function openLmdbState({
       checkFile();
     },
     async close() {
+      if (closing.signal.aborted) return;
       clearTimeout(timer);
       closing.abort();
+      const idle = settled().then(() => database.close());
       over ??= new Error('state: it was closed');
-      const closed = database.close();
-      await within(closed, CLOSE_WITHIN_MS, '').catch(() => {});
+      await within(idle, CLOSE_WITHIN_MS, `state: writes to ${file} still wait for another process`);
     },
   };
 }
@@ -227,7 +244,13 @@ async function openDatabase(folder: string, file: string): Promise<Database> {
         work();
       }
     };
-    const database = new Unlocked(null, { encoding: 'string', useVersions: true, create: false });
+    const database = new Unlocked(null, {
+      encoding: 'string',
+      useVersions: true,
+      create: false,
+      // Without it, close() closes nothing.
+      isRoot: true,
+    });
     for (const each of [file, `${file}-lock`])
       if ((statSync(each).mode & 0o077) !== 0) chmodSync(each, 0o600);
     return database;
