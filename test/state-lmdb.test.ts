@@ -18,6 +18,7 @@ import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { keyBeside, readKeyFile } from '../src/state/key-file.ts';
 import { openLmdbState } from '../src/state/lmdb.ts';
+import { crash } from './support/lmdb-crash.ts';
 import { type Peer, startPeer as start } from './support/lmdb-peer.ts';
 import { stateContract } from './support/state-contract.ts';
 
@@ -227,10 +228,14 @@ describe('an LMDB state of which a process is stopped or killed', () => {
     await state.close();
   });
 
+  it('keeps what was written through 20 kills', async (t) => {
+    t.diagnostic(JSON.stringify(await crash({ folder: newFolder(), kills: 20 })));
+  });
+
   it('does not grow with the dead', async () => {
     const folder = newFolder();
     const state = await openLmdbState({ folder, sweepEvery: 100 });
-    for (let n = 0; n < 25; n++) {
+    for (let n = 0; n < 10; n++) {
       const peers = await Promise.all([startPeer({ folder }), startPeer({ folder })]);
       const busy = peers.map(rewrite);
       await sleep(20);
