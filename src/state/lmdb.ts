@@ -11,12 +11,13 @@ import { claimFolder, friendly, identity, removeOrphanedLock } from './folder.ts
 import { keyBeside } from './key-file.ts';
 import type { State } from './state.ts';
 import { sweep } from './sweep.ts';
+import { createWrites, explain, within } from './writes.ts';
 
 export interface LmdbOptions {
   readonly folder: string;
   /** Milliseconds since 1970, as all processes have them: ends are written down in it. */
   readonly wallClock?: () => number;
-  /** The soonest to end make room. Of a session's 300 bytes each, this is a third of a GiB. */
+  /** The soonest to end make room. With 250 bytes of value each, a million take 480 MB of disk. */
   readonly maxEntries?: number;
   /** Milliseconds between two looks for what has ended, for dead readers, and at whether the file is still there. */
   readonly sweepEvery?: number;
@@ -38,8 +39,6 @@ export interface LmdbState extends State {
 const MAP_BYTES = 2 ** 30;
 /** A process has one, or two; the table is made by who opens first and has 64 bytes for each. */
 const MAX_READERS = 2048;
-/** 0.3 ms each on an SSD and thousands at once: more are a disk that does not keep up, or a lock that is never let go. */
-const MAX_PENDING = 20_000;
 /** Every attempt that fails is one of another process that has succeeded. */
 const MAX_ATTEMPTS = 1000;
 /** What close() waits for writes that wait for others. */
@@ -61,8 +60,7 @@ export async function openLmdbState({
   const closing = new AbortController();
   /** Why nothing can be done any more. */
   let over: Error | undefined;
-  /** The end of the last of those who change a name: ours need not compete with each other. */
-  const tails = new Map<string, Promise<unknown>>();
+  const writes = createWrites({ file, writeWithin });
 
   function checkFile(): void {
     if (over !== undefined) throw over;
@@ -81,29 +79,9 @@ export async function openLmdbState({
     }
   }
 
-  /** What is under way, given up or not: the file must stay mapped as long as the thread of a write can come back to it. */
-  let pending = 0;
-  let whenIdle: (() => void) | undefined;
-  function track(work: Promise<unknown>): void {
-    pending++;
-    const settle = () => {
-      if (--pending === 0) whenIdle?.();
-    };
-    work.then(settle, settle);
-  }
-  async function settled(): Promise<void> {
-    if (pending > 0)
-      await new Promise<void>((resolve) => {
-        whenIdle = resolve;
-      });
-  }
-
   async function write(start: () => Promise<boolean>): Promise<boolean> {
     if (over !== undefined) throw over;
-    if (pending >= MAX_PENDING) throw new Error(`state: ${pending} writes wait for ${file}`);
-    const done = start().catch(explain);
-    track(done);
-    return within(done, writeWithin, `state: a write to ${file} has waited for ${writeWithin} ms`);
+    return writes.write(start);
   }
 
   /** Writes what `next` makes of what is there, however often somebody else is faster. */
@@ -115,17 +93,6 @@ export async function openLmdbState({
       if (await write(() => database.put(name, text, Math.random(), entry?.version ?? null))) return;
     }
     throw new Error(`state: others have changed an entry of ${file} ${MAX_ATTEMPTS} times`);
-  }
-
-  function inTurn<Value>(name: string, work: () => Promise<Value>): Promise<Value> {
-    const before = tails.get(name);
-    const turn = before === undefined ? work() : before.then(work, work);
-    tails.set(name, turn);
-    const last = () => {
-      if (tails.get(name) === turn) tails.delete(name);
-    };
-    turn.then(last, last);
-    return turn;
   }
 
   let sweeping = false;
@@ -144,7 +111,7 @@ export async function openLmdbState({
       sweeping = false;
     };
     // What cannot be removed now is there at the next.
-    track(swept.catch(explain).then(ended, ended));
+    writes.track(swept.catch(explain).then(ended, ended));
   }
   let timer: NodeJS.Timeout;
   function schedule(): void {
@@ -160,7 +127,7 @@ export async function openLmdbState({
       await write(() => database.put(name, pack(value, lifetime, wallClock()), Math.random()));
     },
     putIfAbsent: (name, value, lifetime) =>
-      inTurn(name, async () => {
+      writes.inTurn(name, async () => {
         let found: string | undefined;
         await change(name, (text) => {
           found = unpack(text, wallClock());
@@ -169,7 +136,7 @@ export async function openLmdbState({
         return found;
       }),
     increment: (name, by, lifetime) =>
-      inTurn(name, async () => {
+      writes.inTurn(name, async () => {
         let sum = 0;
         await change(name, (text) => {
           const found = unpack(text, wallClock());
@@ -207,7 +174,8 @@ export async function openLmdbState({
       if (closing.signal.aborted) return;
       clearTimeout(timer);
       closing.abort();
-      const idle = settled().then(() => database.close());
+      // Not sooner: the thread of a write would come back to a file that is not mapped any more.
+      const idle = writes.settled().then(() => database.close());
       over ??= new Error('state: it was closed');
       await within(idle, CLOSE_WITHIN_MS, `state: writes to ${file} still wait for another process`);
     },
@@ -215,7 +183,11 @@ export async function openLmdbState({
 }
 
 async function openDatabase(folder: string, file: string): Promise<Database> {
-  const { openAsClass } = await import('lmdb');
+  const { openAsClass } = await import('lmdb').catch((error) => {
+    throw new Error('state: the package lmdb, which is optional, cannot be loaded: npm install lmdb', {
+      cause: error,
+    });
+  });
   try {
     removeOrphanedLock(file);
     const Store = openAsClass({
@@ -257,18 +229,4 @@ async function openDatabase(folder: string, file: string): Promise<Database> {
   } catch (error) {
     throw friendly(folder, error);
   }
-}
-
-/** A commit that fails says why in a promise of its own, which would end the process if nobody took it. */
-async function explain(error: unknown): Promise<never> {
-  if (error instanceof Error && 'commitError' in error) await error.commitError;
-  throw error;
-}
-
-/** `work`, or an error with `message` when it takes too long. */
-function within<Value>(work: Promise<Value>, milliseconds: number, message: string): Promise<Value> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(message)), milliseconds);
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }
