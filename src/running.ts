@@ -30,7 +30,8 @@ export interface Running {
   stateUp(): boolean | undefined;
   /** Resolves when what was left for after the answers is done. */
   finished(): Promise<unknown>;
-  closeState(): Promise<unknown>;
+  /** Rejects when the store cannot be closed now. */
+  closeState(): Promise<void>;
 }
 
 /** Loading what a login needs must not delay the first answer, but need not wait for the first login either. */
@@ -44,7 +45,7 @@ export function start({ config, logLevel, onConfig = () => {}, observe }: Runnin
   const background = new Set<Promise<void>>();
   let service: Service | undefined;
   let problem: ConfigError | undefined;
-  let kept: { place: string; get: () => Promise<Kept>; close: () => Promise<unknown> } | undefined;
+  let kept: { place: string; get: () => Promise<Kept>; close: () => Promise<void> } | undefined;
   let stateUp: boolean | undefined;
   const live = liveConfig({ surroundings: { config }, onConfig: use, onProblem });
 
@@ -82,7 +83,7 @@ export function start({ config, logLevel, onConfig = () => {}, observe }: Runnin
       return opened;
     };
     kept = { place, get, close: async () => (await opened)?.state.close() };
-    if (replaced !== undefined) setTimeout(() => void replaced.close(), CLOSE_AFTER).unref();
+    if (replaced !== undefined) setTimeout(() => void replaced.close().catch(() => {}), CLOSE_AFTER).unref();
     return get;
   }
 
@@ -155,6 +156,23 @@ function placeOf(settings: Config['state']): string {
   const { address, key, password, sentinelPassword, ca } = settings;
   const secrets = [address.password, password, sentinelPassword].map((each) => each?.reveal());
   return JSON.stringify([address, key.toString('hex'), secrets, ca]);
+}
+
+/** Milliseconds for closing what is kept: a write may have to wait for another process. */
+const CLOSE_WITHIN = 250;
+
+/** Lets the background finish, for so many milliseconds, and closes the state. False when that is stuck. */
+export async function finishWork({ finished, closeState }: Running, within: number): Promise<boolean> {
+  await atMost(within, finished());
+  let closed = false;
+  const closing = closeState().then(
+    () => {
+      closed = true;
+    },
+    () => {},
+  );
+  await atMost(CLOSE_WITHIN, closing);
+  return closed;
 }
 
 export async function atMost(milliseconds: number, work: Promise<unknown>): Promise<void> {

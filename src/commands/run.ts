@@ -16,7 +16,7 @@ import {
 import { createTerminalSession } from '../extauth/terminal.ts';
 import type { Level, Log } from '../log.ts';
 import { createReport } from '../report.ts';
-import { atMost, start } from '../running.ts';
+import { atMost, finishWork, start } from '../running.ts';
 
 export interface RunOptions {
   readonly config?: string | undefined;
@@ -110,12 +110,11 @@ export function run({ config, logLevel, usageProblem }: RunOptions): void {
       session.idle().then(() => output.drained()),
     );
     log.write('info', 'stopped', { why, ...counts() });
-    const lastWork = running.finished().then(running.closeState);
-    const [flushed] = await Promise.all([log.close(), atMost(LAST_WORK, lastWork)]);
-    // exit() waits for every thread: one that is stuck in a write to a stderr that nobody reads, or in a name server that
-    // does not answer, would keep us for seconds or for ever.
+    const [flushed, closed] = await Promise.all([log.close(), finishWork(running, LAST_WORK)]);
+    // exit() waits for every thread: one that is stuck in a write to a stderr that nobody reads, in a name server that does
+    // not answer, or in an LMDB that a stopped process holds, would keep us for seconds or for ever.
     const stuck = !flushed || process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap');
-    if (stuck && !terminal) process.kill(process.pid, 'SIGKILL');
+    if (!closed || (stuck && !terminal)) process.kill(process.pid, 'SIGKILL');
     // Node puts a terminal back as it was, and crashes when that has been hung up; what is closed, it leaves alone.
     if (terminal) closeStandardDescriptors();
     // Always 0: Prosody never starts a program again that ended otherwise.

@@ -20,7 +20,7 @@ import { whereIn } from '../judge.ts';
 import type { Level } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { createReport } from '../report.ts';
-import { atMost, start } from '../running.ts';
+import { atMost, finishWork, start } from '../running.ts';
 import { refused, unavailable, type Verdict } from '../verdict.ts';
 import { EXIT } from './exit.ts';
 
@@ -227,7 +227,9 @@ export async function serve({ config, logLevel }: ServeOptions): Promise<number>
     const closed = applied.then(() => listeners.close());
     await atMost(service()?.deadline ?? EXTAUTH_DEADLINE, closed);
     log.write('info', 'stopped', { why, ...counts() });
-    await Promise.all([log.close(), atMost(LAST_WORK, running.finished().then(running.closeState))]);
+    const [, whole] = await Promise.all([log.close(), finishWork(running, LAST_WORK)]);
+    // exit() would wait for a thread that is stuck in an LMDB.
+    if (!whole) process.kill(process.pid, 'SIGKILL');
     process.exit(EXIT.fine);
   }
 }

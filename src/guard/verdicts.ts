@@ -160,7 +160,8 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
       const known = { outcome: 'refused', reason, method } as const;
       return lifetime === 0
         ? undefined
-        : { verdict: interned(known), until: now + jittered(lifetime), graceUntil: 0 };
+        : // As long as an older yes may be there somewhere.
+          { verdict: interned(known), until: now + jittered(lifetime), graceUntil: now + grace };
     }
     const { method, localpart, until: end = Number.POSITIVE_INFINITY } = verdict;
     const lifetime = method === 'password' ? ttl.password : ttl.token;
