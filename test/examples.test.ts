@@ -12,8 +12,8 @@ import { root } from './support/bridge.ts';
 /** The real file, and a secret where there is none on this machine. */
 const reader: Reader = {
   read: (file) =>
-    file.startsWith('/etc/extauth-oauth/client_secret')
-      ? { text: 'secret\n', mode: 0o600, owner: 0 }
+    file.startsWith('/etc/extauth-oauth/')
+      ? { text: 'secret-of-16-characters-and-more\n', mode: 0o600, owner: 0 }
       : { text: readFileSync(file, 'utf8'), mode: 0o644, owner: 0 },
 };
 
@@ -78,11 +78,14 @@ describe('the README', () => {
       assert.ok(warnings.every(({ unsafe }) => !unsafe));
     }
   });
+  const groups = ['log', 'cache', 'limits'] as const;
   const options = [
     ...Object.keys(hostOptions).filter((name) => name !== 'http'),
     ...Object.keys(hostOptions.http.wrapped.entries).map((name) => `http.${name}`),
-    ...Object.keys(processOptions).filter((name) => name !== 'log'),
-    ...Object.keys(processOptions.log.wrapped.entries).map((name) => `log.${name}`),
+    ...Object.keys(processOptions).filter((name) => !groups.includes(name as never)),
+    ...groups.flatMap((group) =>
+      Object.keys(processOptions[group].wrapped.entries).map((name) => `${group}.${name}`),
+    ),
     ...Object.keys(listenOptions).map((name) => `listen.${name}`),
     'hosts',
   ];

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { keyBeside, readKeyFile } from '../src/state/key-file.ts';
+import { keyBeside } from '../src/state/key-file.ts';
 import { openLmdbState } from '../src/state/lmdb.ts';
 import { crash } from './support/lmdb-crash.ts';
 import { type Peer, startPeer as start } from './support/lmdb-peer.ts';
@@ -160,21 +160,27 @@ describe('the key beside an LMDB state', () => {
       chmodSync(file, mode);
       assert.throws(() => keyBeside(folder), /others can read or write the key in .*: chmod 0600/);
     }
-    assert.throws(() => readKeyFile(folder), /is not a file/);
   });
 
   it('may have a newline at its end, and no more', () => {
-    const folder = newFolder();
-    mkdirSync(folder, { mode: 0o700 });
-    const keys = ['x'.repeat(16), `${'x'.repeat(16)}\n`, `${'x'.repeat(16)}\n\n`].map((content, n) => {
-      const file = join(folder, `${n}`);
-      writeFileSync(file, content, { mode: 0o600 });
-      return readKeyFile(file).toString('hex');
+    const keys = ['x'.repeat(32), `${'x'.repeat(32)}\n`, `${'x'.repeat(32)}\n\n`].map((content) => {
+      const folder = newFolder();
+      mkdirSync(folder, { mode: 0o700 });
+      writeFileSync(join(folder, 'key'), content, { mode: 0o600 });
+      return keyBeside(folder).toString('hex');
     });
     assert.equal(keys[0], keys[1]);
     assert.notEqual(keys[0], keys[2]);
-    writeFileSync(join(folder, 'short'), `${'x'.repeat(15)}\n`, { mode: 0o600 });
-    assert.throws(() => readKeyFile(join(folder, 'short')), /fewer than 16 bytes/);
+  });
+
+  it('must not be short, nor be anything but a file', () => {
+    const folder = newFolder();
+    mkdirSync(folder, { mode: 0o700 });
+    writeFileSync(join(folder, 'key'), `${'x'.repeat(31)}\n`, { mode: 0o600 });
+    assert.throws(() => keyBeside(folder), /fewer than 32 bytes/);
+    rmSync(join(folder, 'key'));
+    mkdirSync(join(folder, 'key'));
+    assert.throws(() => keyBeside(folder), /is not a file/);
   });
 });
 

@@ -83,7 +83,7 @@ export function loadConfig(surroundings: Surroundings = {}, reader = createReade
         'have several providers or clients, and one secret for all (EXTAUTH_OAUTH_CLIENT_SECRET or the credential client_secret): name each its own by client_secret_file or the credential client_secret.<host>',
     });
   }
-  const state = completeState(options, { reader, problems, warnings: warnings as Problem[] });
+  const state = completeState(options, { env, reader, problems, warnings: warnings as Problem[] });
   if (problems.length > 0) throw new ConfigError(unique(problems), file);
   return { file, process: options, hosts, state, warnings: unique(warnings) };
 }

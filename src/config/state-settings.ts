@@ -1,6 +1,5 @@
 // Where state is kept, made complete: the address read, and the files that it and `state_key_file` name.
 import { parseStateAddress, type RedisAddress } from '../state/address.ts';
-import { readKeyFile } from '../state/key-file.ts';
 import { Secret } from '../verdict.ts';
 import { attempt, type Reader } from './files.ts';
 import type { Problem } from './problems.ts';
@@ -20,6 +19,7 @@ export type StateSettings =
     };
 
 export interface StateCompletion {
+  readonly env: NodeJS.ProcessEnv;
   readonly reader: Reader;
   readonly problems: Problem[];
   readonly warnings: Problem[];
@@ -30,7 +30,7 @@ const MEMORY = { store: 'memory' } as const;
 /** With problems, it is the memory that comes out. */
 export function completeState(
   { state, state_key_file }: Pick<ProcessOptions, 'state' | 'state_key_file'>,
-  { reader, problems, warnings }: StateCompletion,
+  { env, reader, problems, warnings }: StateCompletion,
 ): StateSettings {
   const fail = (path: string, message: string): undefined => void problems.push({ path, message });
   const address = parseStateAddress(state);
@@ -67,23 +67,32 @@ export function completeState(
         'is missing: all machines that share a Redis need the same key; make one with: openssl rand -base64 32',
       );
     }
-    // Read by both: this one remembers the file, so that a change is noticed.
-    if (read(state_key_file, 'state_key_file') === undefined) return undefined;
-    try {
-      return readKeyFile(state_key_file);
-    } catch (error) {
-      return fail('state_key_file', (error as Error).message.replace(/^state: /, ''));
+    const text = secretText(state_key_file, 'state_key_file');
+    if (text === undefined) return undefined;
+    if (!/^[\x21-\x7e]{16,1024}$/.test(text)) {
+      return fail(
+        'state_key_file',
+        `${state_key_file} must hold one line of at least 16 characters: make one with openssl rand -base64 32`,
+      );
     }
+    return process.getBuiltinModule('node:crypto').createHash('sha256').update(text).digest();
   }
 
   function secretLine(file: string | undefined): Secret | undefined {
-    const content = file === undefined ? undefined : read(file);
+    const text = file === undefined ? undefined : secretText(file, 'state');
+    if (text === '') return fail('state', `${file} is empty: it must hold the password`);
+    return text === undefined ? undefined : new Secret(text);
+  }
+
+  function secretText(file: string, path: string): string | undefined {
+    const content = read(file, path);
     if (content === undefined) return undefined;
-    // systemd shows a credential to its service as mode 0440.
-    if ((content.mode & 0o027) !== 0) return fail('state', `${file} can be read by others: chmod 600`);
-    const secret = content.text.replace(/\r?\n$/, '');
-    if (secret === '') return fail('state', `${file} is empty: it must hold the password`);
-    return new Secret(secret);
+    // systemd shows a credential to its service by an ACL, as mode 0440.
+    const isCredential =
+      env.CREDENTIALS_DIRECTORY !== undefined && file.startsWith(`${env.CREDENTIALS_DIRECTORY}/`);
+    if ((content.mode & (isCredential ? 0o007 : 0o077)) !== 0)
+      return fail(path, `${file} can be read by group or others: chmod 600`);
+    return content.text.replace(/\r?\n$/, '');
   }
 
   function read(file: string, path = 'state'): ReturnType<Reader['read']> | undefined {

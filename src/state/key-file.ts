@@ -12,29 +12,22 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 
-/** 128 bits, where each byte of the content is as random as it can be. */
-const MIN_BYTES = 16;
 /** What we make ourselves is 32 random bytes in base64url: 43. */
-const MIN_BYTES_BESIDE = 32;
+const MIN_BYTES = 32;
 /** A key is short: who names a log by mistake is told at once. */
 const MAX_BYTES = 64 * 1024;
 const NEWLINE = 0x0a;
-
-/** SHA-256 of what `file` has in it, apart from one newline at its end. Throws where others could know it. */
-export function readKeyFile(file: string): Buffer {
-  return digest(file, MIN_BYTES);
-}
 
 /** The key of the state in `folder`, which is made where there is none: everybody who asks gets the same. */
 export function keyBeside(folder: string): Buffer {
   const file = join(folder, 'key');
   try {
-    return digest(file, MIN_BYTES_BESIDE);
+    return digest(file);
   } catch (error) {
     if (!isCode(error, 'ENOENT')) throw error;
   }
   makeKey(folder, file);
-  return digest(file, MIN_BYTES_BESIDE);
+  return digest(file);
 }
 
 /**
@@ -72,7 +65,8 @@ function makeKey(folder: string, file: string): void {
   }
 }
 
-function digest(file: string, minBytes: number): Buffer {
+/** SHA-256 of what `file` has in it, apart from one newline at its end. Throws where others could know it. */
+function digest(file: string): Buffer {
   // Not to wait for ever where the name is a pipe's.
   const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -85,8 +79,8 @@ function digest(file: string, minBytes: number): Buffer {
     if (size > MAX_BYTES) throw new Error(`state: ${file} is too long for a key`);
     const bytes = readFileSync(fd);
     const content = bytes.at(-1) === NEWLINE ? bytes.subarray(0, -1) : bytes;
-    if (content.length < minBytes)
-      throw new Error(`state: the key in ${file} has fewer than ${minBytes} bytes`);
+    if (content.length < MIN_BYTES)
+      throw new Error(`state: the key in ${file} has fewer than ${MIN_BYTES} bytes`);
     return process.getBuiltinModule('node:crypto').createHash('sha256').update(content).digest();
   } finally {
     closeSync(fd);
