@@ -100,7 +100,7 @@ interface Shared {
 
 async function load(
   { cache, limits }: ProcessOptions,
-  { observe, onPause, step, state = inThisProcess }: HostOptions,
+  { observe, onPause, step, state = () => inThisProcess(cache.max_entries) }: HostOptions,
   onKeysChanged: () => void,
 ): Promise<Shared> {
   const [auth, { createGuards }, kept] = await Promise.all([
@@ -116,9 +116,9 @@ async function load(
   };
 }
 
-async function inThisProcess(): Promise<Kept> {
+async function inThisProcess(maxEntries: number): Promise<Kept> {
   const { createKept } = await import('./state/index.ts');
-  return createKept({ store: 'memory' }, { onChange() {} });
+  return createKept({ store: 'memory' }, { maxEntries, onChange() {} });
 }
 
 interface Once<Value> {
@@ -162,7 +162,7 @@ function createHost(
     settings,
     forget: remembered.forget,
     // As long as nothing is loaded, nothing is known.
-    isPassword: (credentials) => judge?.isPassword(credentials) ?? false,
+    accountOf: (credentials) => judge?.accountOf(credentials),
     atOnce: (credentials) => judge?.atOnce(credentials),
     async authenticate(credentials, signal) {
       const { judge } = await ready();

@@ -70,7 +70,7 @@ export function start({ config, logLevel, onConfig = () => {}, observe }: Runnin
   }
 
   /** What is kept outlives a configuration, unless it is kept elsewhere now. */
-  function stateOf({ state: settings }: Config): () => Promise<Kept> {
+  function stateOf({ state: settings, process: { cache } }: Config): () => Promise<Kept> {
     const place = placeOf(settings);
     if (kept?.place === place) return kept.get;
     const replaced = kept;
@@ -78,7 +78,7 @@ export function start({ config, logLevel, onConfig = () => {}, observe }: Runnin
     // With the first login, or shortly after the start.
     const get = (): Promise<Kept> => {
       opened ??= import('./state/index.ts').then(({ createKept }) =>
-        createKept(settings, { onChange: onState }),
+        createKept(settings, { maxEntries: cache.max_entries, onChange: onState }),
       );
       return opened;
     };

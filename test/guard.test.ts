@@ -73,7 +73,7 @@ function worker(world: World, options: Settings = {}) {
   const wallClock = (): number => START + world.time;
   const state = isShared ? world.state : createMemoryState({ now: () => world.time, maxEntries: 100_000 });
   const judge: Judge = {
-    isPassword: ({ secret }) => !secret.reveal().startsWith('token'),
+    accountOf: ({ authcid, secret }) => (secret.reveal().startsWith('token') ? undefined : authcid),
     atOnce: () => undefined,
     async authenticate(credentials, signal) {
       world.asked.push(`${credentials.authcid}:${credentials.secret.reveal()}`);
@@ -314,7 +314,13 @@ describe('wrong passwords', () => {
     assert.equal(await ask(0, 'right'), 'budget_exhausted');
     assert.equal(await ask(0, 'token'), 'alice miss');
     assert.equal(await pool[0]?.('bob', wrong(1)), 'not_authorized miss', 'others have their own');
-    assert.equal(await pool[0]?.('alice', wrong(1), { host: 'other.example' }), 'not_authorized miss');
+    const other = { host: 'other.example' };
+    assert.equal(await pool[0]?.('alice', wrong(1), other), 'not_authorized miss', 'counted before');
+    assert.equal(
+      await pool[0]?.('alice', 'new', other),
+      'budget_exhausted',
+      'one account, two virtual hosts',
+    );
     world.time = 15 * MINUTE;
     assert.equal(await ask(2, 'right'), 'alice', 'never a lock for good');
   });
@@ -394,14 +400,7 @@ describe('wrong passwords', () => {
     const world = createWorld();
     const state = world.state;
     const budget = createBudget({ limit: undefined, state });
-    const credentials = {
-      localpart: 'alice',
-      authcid: 'alice',
-      host: 'chat.example',
-      secret: new Secret('x'),
-      isBearer: false,
-    };
-    await state.set(`turn:${budget.userOf(credentials)}`, '1', 60_000);
+    await state.set(`turn:${budget.nameOf('alice')}`, '1', 60_000);
     const startedAt = performance.now();
     assert.equal(await worker(world)('alice', 'wrong'), 'not_authorized miss');
     const took = performance.now() - startedAt;

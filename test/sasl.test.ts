@@ -283,6 +283,34 @@ describe('with a password', () => {
   });
 });
 
+describe('a wrong password', () => {
+  it('counts for the account, however its name is typed and whichever virtual host it comes by', async () => {
+    const front = frontOf();
+    const names = [
+      'alice',
+      'Alice',
+      'ALICE',
+      ' alice',
+      'alice ',
+      'ａlice',
+      'alicE',
+      'alice@chat.example',
+      'aLICE',
+    ];
+    for (const [n, name] of names.entries()) await front.logIn('PLAIN', plain(name, `wrong-${n}`));
+    for (let n = 0; n < 3; n++) await front.extauth('alice', `other-${n}`);
+    const grants = scripted.seen.filter(({ endpoint }) => endpoint === 'token');
+    assert.equal(grants.length, 5);
+    assert.deepEqual(
+      front.told().map(({ reason }) => reason),
+      [...Array(5).fill('not_authorized'), ...Array(7).fill('budget_exhausted')],
+    );
+    const outcome = await front.logIn('PLAIN', plain('bob', 'wrong'));
+    assert.equal(outcome.outcome, 'refused');
+    assert.equal(front.told().at(-1)?.reason, 'not_authorized');
+  });
+});
+
 describe('a token that is remembered', () => {
   /** Often enough to be remembered. */
   async function repeat(logIn: () => Promise<unknown>): Promise<void> {

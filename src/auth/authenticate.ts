@@ -5,6 +5,7 @@ import type { Provider } from '../oauth/provider.ts';
 import type { Authenticate, Credentials, Refused, Verdict } from '../verdict.ts';
 import type { Token } from './ask.ts';
 import { classify } from './classify.ts';
+import { providerUsername } from './identity.ts';
 import type { Login } from './login.ts';
 import { judgePassword } from './password.ts';
 import { judgeHere, judgeToken } from './token.ts';
@@ -25,8 +26,11 @@ export interface AuthenticateOptions {
 export interface Judge {
   /** The verdict, where nobody has to be asked and nothing waited for. Says what `authenticate` would say. */
   atOnce(credentials: Credentials): Verdict | undefined;
-  /** Whether the secret would be tried as a password, at the token endpoint. */
-  isPassword(credentials: Credentials): boolean;
+  /**
+   * Whose account the provider would look at if the secret were tried as a password: one text for it, however the name is
+   * typed. `undefined` where the secret is no password.
+   */
+  accountOf(credentials: Credentials): string | undefined;
   /** The verdict on any login, without deadline. Rejects with a ProviderError when nobody can say yes or no. */
   readonly authenticate: Authenticate;
 }
@@ -50,7 +54,14 @@ export function createJudge(options: AuthenticateOptions): Judge {
   }
 
   return {
-    isPassword: (credentials) => read(credentials) === 'password',
+    accountOf(credentials) {
+      if (read(credentials) !== 'password') return undefined;
+      const { settings } = first;
+      const name = providerUsername(credentials.authcid, credentials.host, settings);
+      // Most providers take Alice for alice and forgive a space: what may be one account is one.
+      const folded = name.normalize('NFKC').toLowerCase().replace(/\s/g, '');
+      return `${settings.issuer ?? settings.discovery_url ?? settings.token_endpoint} ${folded}`;
+    },
     atOnce(credentials) {
       const token = read(credentials);
       if (token === 'password') return undefined;

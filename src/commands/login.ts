@@ -49,6 +49,7 @@ export async function login({ config, jid, stdin, print }: LoginOptions): Promis
 
   const { createKept } = await import('../state/index.ts');
   const kept = createKept(settings.state, {
+    maxEntries: settings.process.cache.max_entries,
     onChange: ({ up, why }) => {
       if (!up) show('state', `${why}: this login goes on without it`);
     },

@@ -1,7 +1,7 @@
 // How many wrong passwords a user may have: so many different ones in a window of time, whichever worker they come to. An
 // old phone that repeats one all day spends one; who tries others is stopped before the provider locks the account.
 import type { State } from '../state/state.ts';
-import type { Credentials } from '../verdict.ts';
+import type { Secret } from '../verdict.ts';
 import { createDigest, type Digest } from './digest.ts';
 
 export interface BudgetOptions {
@@ -10,46 +10,48 @@ export interface BudgetOptions {
   readonly state: State;
 }
 
+/** A password as it is tried: of one account at the provider, whichever virtual host it comes by. */
+export interface Attempt {
+  readonly account: string;
+  readonly secret: Secret;
+}
+
 export interface Budget {
-  /** The name that stands for the user; not the user's own. */
-  userOf(credentials: Credentials): string;
+  /** Stands for the account, and says nothing of it. */
+  nameOf(account: string): string;
   /** Whether this password must not be tried any more. One that has been counted before costs nothing. */
-  isSpent(credentials: Credentials): Promise<boolean>;
+  isSpent(attempt: Attempt): Promise<boolean>;
   /** The provider has refused the password, or it was sent and nobody knows what came of it. */
-  count(credentials: Credentials): Promise<void>;
+  count(attempt: Attempt): Promise<void>;
 }
 
 export function createBudget({ limit, state }: BudgetOptions): Budget {
   let key: Buffer | undefined;
   let digest: Digest;
 
-  function named(kind: string, { host, authcid }: Credentials, ...more: string[]): string {
+  function named(kind: string, ...parts: string[]): string {
     if (key !== state.key) {
       key = state.key;
       digest = createDigest(key);
     }
-    return `${kind}:${digest(kind, host, authcid, ...more)}`;
+    return `${kind}:${digest(kind, ...parts)}`;
   }
 
-  const spent = (credentials: Credentials): string => named('wrong', credentials);
-  const counted = (credentials: Credentials): string =>
-    named('counted', credentials, credentials.secret.reveal());
+  const spent = ({ account }: Attempt): string => named('wrong', account);
+  const counted = ({ account, secret }: Attempt): string => named('counted', account, secret.reveal());
 
   return {
-    userOf: (credentials) => named('user', credentials),
-    async isSpent(credentials) {
+    nameOf: (account) => named('account', account),
+    async isSpent(attempt) {
       if (limit === undefined) return false;
-      const [count, before] = await Promise.all([
-        state.get(spent(credentials)),
-        state.get(counted(credentials)),
-      ]);
+      const [count, before] = await Promise.all([state.get(spent(attempt)), state.get(counted(attempt))]);
       return Number(count ?? 0) >= limit.count && before === undefined;
     },
-    async count(credentials) {
+    async count(attempt) {
       if (limit === undefined) return;
       const { window } = limit;
-      const before = await state.putIfAbsent(counted(credentials), '1', window);
-      if (before === undefined) await state.increment(spent(credentials), 1, window);
+      const before = await state.putIfAbsent(counted(attempt), '1', window);
+      if (before === undefined) await state.increment(spent(attempt), 1, window);
     },
   };
 }

@@ -56,7 +56,8 @@ export function createGuard(options: GuardOptions): Judge {
     if (known !== undefined) return told(known);
     const older = await verdicts.findGrace(login);
     try {
-      const asked = judge.isPassword(credentials) ? askPassword(login, signal) : askAndKeep(login, signal);
+      const account = judge.accountOf(credentials);
+      const asked = account === undefined ? askAndKeep(login, signal) : askPassword(account, login, signal);
       return await (older === undefined ? asked : inTime(asked, signal));
     } catch (error) {
       if (older === undefined || !(error instanceof ProviderError) || !PROVIDER_IS_AWAY.has(error.reason))
@@ -75,21 +76,20 @@ export function createGuard(options: GuardOptions): Judge {
     return { ...verdict, cache: 'miss' };
   }
 
-  async function askPassword(login: Login, signal: Deadline): Promise<Verdict> {
-    const { credentials } = login;
-    const done = await turns.take(budget.userOf(credentials), signal);
+  async function askPassword(account: string, login: Login, signal: Deadline): Promise<Verdict> {
+    const attempt = { account, secret: login.credentials.secret };
+    const done = await turns.take(budget.nameOf(account), signal);
     try {
       // Whoever had the turn before may have tried the same.
       const known = verdicts.find(login) ?? (await verdicts.findShared(login));
       if (known !== undefined) return known;
-      if (await budget.isSpent(credentials)) return SPENT;
+      if (await budget.isSpent(attempt)) return SPENT;
       const verdict = await askAndKeep(login, signal);
-      if (verdict.outcome === 'refused' && verdict.reason === 'not_authorized')
-        await budget.count(credentials);
+      if (verdict.outcome === 'refused' && verdict.reason === 'not_authorized') await budget.count(attempt);
       return verdict;
     } catch (error) {
       const reason = error instanceof ProviderError ? error.reason : signal.aborted ? 'deadline' : undefined;
-      if (reason !== undefined && MAY_HAVE_BEEN_JUDGED.has(reason)) await budget.count(credentials);
+      if (reason !== undefined && MAY_HAVE_BEEN_JUDGED.has(reason)) await budget.count(attempt);
       throw error;
     } finally {
       done();
@@ -117,7 +117,7 @@ export function createGuard(options: GuardOptions): Judge {
   }
 
   return {
-    isPassword: judge.isPassword,
+    accountOf: judge.accountOf,
     atOnce(credentials) {
       const at = wallClock();
       const good = remembered.find(credentials, at);

@@ -1,4 +1,4 @@
-// One password of a user is tried at a time: providers that count failures (Keycloak) refuse even the right one while
+// One password of an account is tried at a time: providers that count failures (Keycloak) refuse even the right one while
 // another login of the same account is under way, and two wrong ones at once would both be within the budget.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { State } from '../state/state.ts';
@@ -9,7 +9,7 @@ export interface Turns {
    * Resolves when it is our turn; the caller calls what comes out when it is done. Rejects when the signal aborts. Nobody is
    * waited for longer than half of the time there is: a worker may have died in the middle, and a late answer is none.
    */
-  take(user: string, signal: Deadline): Promise<() => void>;
+  take(account: string, signal: Deadline): Promise<() => void>;
 }
 
 export interface TurnsOptions {
@@ -22,25 +22,25 @@ export interface TurnsOptions {
 const LOOK_EVERY = 15;
 
 export function createTurns({ state, now }: TurnsOptions): Turns {
-  /** The last in the queue of each user of this process. */
+  /** The last in the queue for each account in this process. */
   const queues = new Map<string, Promise<void>>();
 
   return {
-    async take(user, signal) {
+    async take(account, signal) {
       const patience = now() + (signal.deadlineAt - now()) / 2;
-      const before = queues.get(user);
+      const before = queues.get(account);
       let leave = (): void => {};
       const mine = new Promise<void>((resolve) => {
         leave = resolve;
       });
-      queues.set(user, mine);
+      queues.set(account, mine);
       const done = (): void => {
         leave();
-        if (queues.get(user) === mine) queues.delete(user);
+        if (queues.get(account) === mine) queues.delete(account);
       };
       try {
         if (before !== undefined) await within(patience - now(), before);
-        const name = `turn:${user}`;
+        const name = `turn:${account}`;
         const lifetime = Math.max(1, signal.deadlineAt - now());
         let held = await state.putIfAbsent(name, '1', lifetime);
         while (held !== undefined && now() < patience) {

@@ -200,7 +200,9 @@ const SEAL = 43;
 
 function unseal(sealed: string, name: string, digest: Digest): Known | undefined {
   const text = sealed.slice(SEAL);
-  if (sealed.slice(0, SEAL) !== digest('seal', name, text)) return undefined;
+  const { timingSafeEqual } = process.getBuiltinModule('node:crypto');
+  const [stated, ours] = [Buffer.from(sealed.slice(0, SEAL)), Buffer.from(digest('seal', name, text))];
+  if (stated.length !== ours.length || !timingSafeEqual(stated, ours)) return undefined;
   // Ours, to the letter.
   const [outcome, method, rest, until, graceUntil] = JSON.parse(text) as [
     string,

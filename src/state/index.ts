@@ -11,15 +11,17 @@ export interface Kept {
 }
 
 export interface KeptOptions {
+  /** Users with wrong passwords, and verdicts while a store is away, that this process keeps. */
+  readonly maxEntries: number;
   /** The shared store has gone, or is there (again). */
   readonly onChange: (change: { readonly up: boolean; readonly why: string }) => void;
 }
 
-/** Of users with wrong passwords, which have two entries each, and of verdicts while a store is away. */
-const ENTRIES = 20_000;
+/** What a user with a wrong password takes: that there is one, and which. */
+const PER_USER = 2;
 
-export function createKept(settings: StateSettings, { onChange }: KeptOptions): Kept {
-  const memory = createMemoryState({ now: () => performance.now(), maxEntries: ENTRIES });
+export function createKept(settings: StateSettings, { maxEntries, onChange }: KeptOptions): Kept {
+  const memory = createMemoryState({ now: () => performance.now(), maxEntries: PER_USER * maxEntries });
   if (settings.store === 'memory') return { state: memory, isShared: false };
   return { state: createSharedState({ open: () => open(settings), memory, onChange }), isShared: true };
 }
