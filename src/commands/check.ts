@@ -1,8 +1,10 @@
 // `check`, the doctor: is the configuration usable and safe, and does the provider play its part? One row for each
 // thing looked at; nothing that it does changes anything at the provider.
+import { existsSync } from 'node:fs';
 import type { HostSettings } from '../config/host-settings.ts';
 import { ConfigError, loadConfig } from '../config/index.ts';
 import type { ProviderSettings } from '../config/provider-settings.ts';
+import type { StateSettings } from '../config/state-settings.ts';
 import { createDirectory } from '../oauth/directory.ts';
 import { createProvider, type Provider } from '../oauth/provider.ts';
 import { Secret } from '../verdict.ts';
@@ -45,11 +47,33 @@ export async function check({ config, print }: CheckOptions): Promise<number> {
   for (const { path, message, unsafe } of settings.warnings) {
     show({ level: unsafe ? 'ERROR' : 'warning', what: path, found: message });
   }
+  const state = await examineState(settings.state);
+  if (state !== undefined) show(state);
   for (const host of settings.hosts) {
     for await (const row of examine(host)) show(row);
   }
   if (settings.warnings.some(({ unsafe }) => unsafe)) return EXIT.config;
   return rows.some(({ level }) => level === 'ERROR') ? EXIT.failed : EXIT.fine;
+}
+
+async function examineState(settings: StateSettings): Promise<Row | undefined> {
+  if (settings.store === 'memory') return undefined;
+  const { exists, tryState } = await import('../state/index.ts');
+  if (settings.store === 'lmdb' && !exists(settings)) {
+    const found = `${settings.folder} is empty: the first login makes what it needs, if the server's user may write there`;
+    return { level: existsSync(settings.folder) ? 'ok' : 'warning', what: 'state', found };
+  }
+  return ask('state', async () => {
+    const state = await tryState(settings);
+    try {
+      await state?.ping();
+    } finally {
+      await state?.close();
+    }
+    return settings.store === 'lmdb'
+      ? `${settings.folder}: shared by all workers of this machine`
+      : 'Redis answers, and takes what is written';
+  });
 }
 
 async function* examine(host: HostSettings): AsyncGenerator<Row> {

@@ -47,8 +47,9 @@ export async function login({ config, jid, stdin, print }: LoginOptions): Promis
   }
   show('configuration', settings.file);
 
-  const { createKept } = await import('../state/index.ts');
-  const kept = createKept(settings.state, {
+  const { createKept, exists } = await import('../state/index.ts');
+  // Made by whoever tries a login, it might not be the server's.
+  const kept = createKept(exists(settings.state) ? settings.state : { store: 'memory' }, {
     maxEntries: settings.process.cache.max_entries,
     onChange: ({ up, why }) => {
       if (!up) show('state', `${why}: this login goes on without it`);

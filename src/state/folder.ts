@@ -11,8 +11,11 @@ export function claimFolder(folder: string): void {
     // Mode and all: an existing folder is left as it is.
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const stats = statSync(folder);
-    if (stats.uid !== 0 && stats.uid !== process.geteuid?.())
-      throw new Error(`state: ${folder} belongs to another user: ${remedy(folder)}`);
+    if (stats.uid !== 0 && stats.uid !== process.geteuid?.()) {
+      // What root makes there, its owner could not use.
+      const what = process.geteuid?.() === 0 ? `run this as user ${stats.uid}` : remedy(folder);
+      throw new Error(`state: ${folder} belongs to another user: ${what}`);
+    }
     if ((stats.mode & 0o022) !== 0)
       throw new Error(`state: others can write to ${folder}: chmod 0700 ${folder}`);
     accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);

@@ -1,4 +1,6 @@
 // The state of this process: in its memory, or in a store that others share, with the memory behind it.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { StateSettings } from '../config/state-settings.ts';
 import { createMemoryState } from './memory.ts';
 import { createSharedState } from './shared.ts';
@@ -24,6 +26,16 @@ export function createKept(settings: StateSettings, { maxEntries, onChange }: Ke
   const memory = createMemoryState({ now: () => performance.now(), maxEntries: PER_USER * maxEntries });
   if (settings.store === 'memory') return { state: memory, isShared: false };
   return { state: createSharedState({ open: () => open(settings), memory, onChange }), isShared: true };
+}
+
+/** Opens the store, for who wants to know whether that can be done. Rejects with why it cannot; `undefined` where there is none. */
+export async function tryState(settings: StateSettings): Promise<State | undefined> {
+  return settings.store === 'memory' ? undefined : open(settings);
+}
+
+/** False for an LMDB that nobody has used yet, and which should be made by the user that will. */
+export function exists(settings: StateSettings): boolean {
+  return settings.store !== 'lmdb' || existsSync(join(settings.folder, 'state.mdb'));
 }
 
 /** Each store's library is loaded with the first use. */
