@@ -99,7 +99,7 @@ interface Shared {
 }
 
 async function load(
-  { cache, limits }: ProcessOptions,
+  { cache, limits, deadline }: ProcessOptions,
   { observe, onPause, step, state = () => inThisProcess(cache.max_entries) }: HostOptions,
   onKeysChanged: () => void,
 ): Promise<Shared> {
@@ -112,7 +112,7 @@ async function load(
   return {
     auth,
     directory: auth.createDirectory({ observe, now, onKeysChanged }),
-    guards: createGuards({ cache, limits, ...kept, now, wallClock: Date.now, onPause, step }),
+    guards: createGuards({ cache, limits, deadline, ...kept, now, wallClock: Date.now, onPause, step }),
   };
 }
 

@@ -17,6 +17,8 @@ export interface PauseChange {
 export interface GateOptions {
   /** Requests at a time to one origin (`limits.provider_concurrency`). */
   readonly concurrency: number;
+  /** Milliseconds that a login has in all, where the configuration says. */
+  readonly deadline?: number | undefined;
   /** Milliseconds of a monotonic clock. */
   readonly now: () => number;
   readonly random?: () => number;
@@ -39,17 +41,20 @@ interface Endpoint {
   trouble: string;
 }
 
-/** Given up by us after this long, it is the endpoint that was slow. */
+/** Given up by us after this long, or after most of a shorter deadline, it is the endpoint that was slow. */
 const SLOW = 1000;
+const MOST = 0.8;
 
 export function createGate({
   concurrency,
+  deadline = Number.POSITIVE_INFINITY,
   now,
   random = Math.random,
   onChange = () => {},
 }: GateOptions): Gate {
   const endpoints = new Map<string, Endpoint>();
   const queues = new Map<string, Queue>();
+  const patience = Math.min(SLOW, deadline * MOST);
 
   function endpointOf(url: string, http: HttpClient): Endpoint {
     const found = endpoints.get(url);
@@ -98,7 +103,7 @@ export function createGate({
         breaker.pause(wait);
         return response;
       } catch (error) {
-        const slow = now() - startedAt >= SLOW;
+        const slow = now() - startedAt >= patience;
         if (signal?.aborted) ended = slow ? 'slow' : 'none';
         else if (error instanceof ProviderError) ended = slow ? 'slow' : 'failed';
         endpoint.trouble = error instanceof ProviderError ? error.message : 'no answer before the deadline';

@@ -14,6 +14,8 @@ import { createVerdicts } from './verdicts.ts';
 export interface GuardsOptions {
   readonly cache: CacheOptions;
   readonly limits: LimitOptions;
+  /** Milliseconds; see GateOptions. */
+  readonly deadline?: number | undefined;
   readonly state: State;
   /** Whether there are others who read and write that state. */
   readonly isShared: boolean;
@@ -32,7 +34,7 @@ export interface Guards {
 }
 
 export function createGuards(options: GuardsOptions): Guards {
-  const { cache, limits, state, isShared, now, wallClock, onPause, step } = options;
+  const { cache, limits, deadline, state, isShared, now, wallClock, onPause, step } = options;
   const { createHash } = process.getBuiltinModule('node:crypto');
   const verdicts = createVerdicts({
     ttl: { token: cache.token_ttl, password: cache.password_ttl, refused: cache.negative_ttl },
@@ -45,7 +47,7 @@ export function createGuards(options: GuardsOptions): Guards {
   const budget = createBudget({ limit: limits.wrong_passwords, state });
   const turns = createTurns({ state, now });
   const flights = createFlights();
-  const gate = createGate({ concurrency: limits.provider_concurrency, now, onChange: onPause });
+  const gate = createGate({ concurrency: limits.provider_concurrency, deadline, now, onChange: onPause });
 
   return {
     gate,
