@@ -1,7 +1,7 @@
 // An authorization server that does as it is told, for the faults that a real one cannot be made to have. Left alone it
 // is a tiny healthy provider with one user.
 import { execFileSync } from 'node:child_process';
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -97,6 +97,8 @@ export async function startScripted({
   const scripts = new Map<Endpoint, Script>();
   const seen: SeenRequest[] = [];
   const stopping = new AbortController();
+  // One for each answer that is waited with.
+  setMaxListeners(0, stopping.signal);
 
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const chunks: Buffer[] = [];
