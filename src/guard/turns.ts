@@ -1,7 +1,7 @@
 // One password of an account is tried at a time: providers that count failures (Keycloak) refuse even the right one while
 // another login of the same account is under way, and two wrong ones at once would both be within the budget.
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { State } from '../state/state.ts';
+import type { Soon, State } from '../state/state.ts';
 import type { Deadline } from '../verdict.ts';
 
 export interface Turns {
@@ -41,14 +41,20 @@ export function createTurns({ state, now }: TurnsOptions): Turns {
       try {
         if (before !== undefined) await within(patience - now(), before);
         const name = `turn:${account}`;
-        const lifetime = Math.max(1, signal.deadlineAt - now());
-        let held = await state.putIfAbsent(name, '1', lifetime);
+        let until = 0;
+        const claim = (): Soon<string | undefined> => {
+          const lifetime = Math.max(1, signal.deadlineAt - now());
+          until = now() + lifetime;
+          return state.putIfAbsent(name, '1', lifetime);
+        };
+        let held = await claim();
         while (held !== undefined && now() < patience) {
           await sleep(LOOK_EVERY, undefined, { signal });
-          held = await state.putIfAbsent(name, '1', lifetime);
+          held = await claim();
         }
         return () => {
-          if (held === undefined) void state.delete(name);
+          // Later than that, it may be another's.
+          if (held === undefined && now() < until) void state.delete(name);
           done();
         };
       } catch (error) {
