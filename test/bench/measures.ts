@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { cached, cachedIdle, cachedOther, cachedPipelined, cacheGrowth, cacheMemory } from './cached.ts';
 import {
   addedToLatency,
   type Effort,
@@ -28,6 +29,12 @@ export const measures: Readonly<Record<string, Measure>> = {
   userinfo,
   introspection,
   latency,
+  cached,
+  'cached-other': cachedOther,
+  'cached-pipelined': cachedPipelined,
+  'cached-idle': cachedIdle,
+  'cache-memory': cacheMemory,
+  'cache-growth': cacheGrowth,
   memory,
   'jwt-memory': jwtMemory,
   faults,

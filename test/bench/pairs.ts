@@ -54,9 +54,11 @@ export interface PingPong {
   readonly cpu: number;
 }
 
-/** What the figures of a duty are held to: the rate, and the program's own work for a request. */
+/** What the figures of a duty are held to: the rate, how long a request takes, and the program's own work for it. */
 export interface Targets {
-  readonly rate: Target;
+  readonly rate?: Target;
+  readonly median?: Target;
+  readonly tail?: Target;
   readonly cpu?: Target;
 }
 
@@ -100,32 +102,39 @@ export async function warmPingPong(
   return result;
 }
 
-export function figuresOf(name: string, pairs: Pairs<PingPong>, { rate, cpu }: Targets): Figure[] {
-  const of = (key: keyof PingPong): { ours: number[]; base: number[] } => ({
-    ours: pairs.ours.map((result) => result[key]),
-    base: pairs.base.map((result) => result[key]),
-  });
+export function figuresOf(name: string, pairs: Pairs<PingPong>, targets: Targets): Figure[] {
+  const of = (key: keyof PingPong): Pick<Figure, 'ours' | 'base' | 'target'> => {
+    const target = targets[key];
+    return {
+      ours: pairs.ours.map((result) => result[key]),
+      base: pairs.base.map((result) => result[key]),
+      ...(target === undefined ? {} : { target }),
+    };
+  };
   return [
-    { name, unit: '/s', ...of('rate'), target: rate },
+    { name, unit: '/s', ...of('rate') },
     { name: `${name}, p50`, unit: 'us', ...of('median') },
     { name: `${name}, p99`, unit: 'us', ...of('tail') },
-    {
-      name: `${name}, own CPU a request`,
-      unit: 'us',
-      ...of('cpu'),
-      ...(cpu === undefined ? {} : { target: cpu }),
-    },
+    { name: `${name}, own CPU a request`, unit: 'us', ...of('cpu') },
   ];
 }
 
+export interface Round {
+  readonly count: number;
+  /** The number of the first request. */
+  readonly from?: number;
+  /** What each request must be answered with. Yes (1) by default. */
+  readonly answers?: readonly number[];
+}
+
 /**
- * Blocks until `count` requests, from number `from` on and round and round, have been answered with yes. The rate is
- * that of the program: without our own time.
+ * Blocks until `count` requests, from number `from` on and round and round, have been answered as they must be. The rate
+ * is that of the program: without our own time.
  */
 export function pingPong(
   program: Program,
   requests: readonly Buffer[],
-  { count, from = 0 }: { count: number; from?: number },
+  { count, from = 0, answers = [] }: Round,
 ): PingPong {
   const times = new Float64Array(count);
   const cpu = program.cpu();
@@ -133,8 +142,9 @@ export function pingPong(
   const begin = performance.now();
   let last = begin;
   for (let n = 0; n < count; n++) {
-    const answer = program.ask(requests[(from + n) % requests.length] as Buffer);
-    if (answer !== 1) throw new Error(`request ${n} was answered ${answer}`);
+    const at = (from + n) % requests.length;
+    const answer = program.ask(requests[at] as Buffer);
+    if (answer !== (answers[at] ?? 1)) throw new Error(`request ${n} was answered ${answer}`);
     const now = performance.now();
     times[n] = now - last;
     last = now;

@@ -53,8 +53,8 @@ export function configured(options: Readonly<Record<string, unknown>>): Subject 
   return { script: join(root, 'bin/extauth-oauth.js'), args: [], env: { EXTAUTH_OAUTH_CONFIG: file } };
 }
 
-/** The bridge for the provider at `origin`, which is asked for every login: opaque tokens, UserInfo. */
-export function bridge(origin: string, { deadline = '4s' } = {}): Subject {
+/** The bridge for the provider at `origin`, which is asked for every login unless `more` says otherwise: opaque tokens, UserInfo. */
+export function bridge(origin: string, more: Readonly<Record<string, unknown>> = {}): Subject {
   return configured({
     token_endpoint: `${origin}/token`,
     validation_endpoint: `${origin}/userinfo`,
@@ -63,9 +63,11 @@ export function bridge(origin: string, { deadline = '4s' } = {}): Subject {
     // The base does without it, too.
     revoke_after_login: false,
     user_exists: true,
-    deadline,
+    deadline: '4s',
     credential: 'auto',
     token_prefix: 'token:',
+    cache: { token_ttl: 0 },
+    ...more,
   });
 }
 
@@ -99,6 +101,8 @@ export interface Memory {
 export interface Program {
   /** One request and its answer, 1 or 0, without leaving the processor to anybody but the program. */
   ask(request: Buffer): number;
+  /** As many requests as `requests` has, in one write, and their answers. */
+  askTogether(requests: Buffer, count: number): number[];
   /** The answer, or `undefined` when there is none within `limit` milliseconds. */
   askWithin(request: Buffer, limit: number): Promise<number | undefined>;
   /** Waits for the yes to the request that was there when the program started. Milliseconds since the start. */
@@ -126,14 +130,22 @@ export function start({ script, args, env }: Subject, first?: Buffer): Program {
   closeSync(output.write);
   const answer = Buffer.alloc(ANSWER);
 
-  function receive(): number {
-    for (let have = 0; have < ANSWER; ) {
-      const count = readSync(output.read, answer, have, ANSWER - have, null);
+  function fill(buffer: Buffer): void {
+    for (let have = 0; have < buffer.length; ) {
+      const count = readSync(output.read, buffer, have, buffer.length - have, null);
       if (count === 0) throw new Error(`${script} ended without an answer`);
       have += count;
     }
-    if (answer.readUInt16BE() !== 2) throw new Error(`${script} answered ${answer.toString('hex')}`);
-    return answer.readUInt16BE(2);
+  }
+
+  function read(buffer: Buffer, at = 0): number {
+    if (buffer.readUInt16BE(at) !== 2) throw new Error(`${script} answered ${buffer.toString('hex', at)}`);
+    return buffer.readUInt16BE(at + 2);
+  }
+
+  function receive(): number {
+    fill(answer);
+    return read(answer);
   }
 
   async function receiveWithin(limit: number): Promise<number | undefined> {
@@ -153,6 +165,12 @@ export function start({ script, args, env }: Subject, first?: Buffer): Program {
     ask(request) {
       writeSync(input.write, request);
       return receive();
+    },
+    askTogether(requests, count) {
+      const answers = Buffer.alloc(count * ANSWER);
+      writeSync(input.write, requests);
+      fill(answers);
+      return Array.from({ length: count }, (_, n) => read(answers, n * ANSWER));
     },
     askWithin(request, limit) {
       writeSync(input.write, request);
@@ -236,7 +254,10 @@ export interface Stub {
   stop(): Promise<void>;
 }
 
-/** Starts a provider of its own; on our CPU when we are pinned to one. `issued`: a file with keys and ID tokens. */
+/**
+ * Starts a provider of its own; on our CPU when we are pinned to one. `fault`: how it misbehaves, or `everybody`, with
+ * whom it knows. `issued`: a file with keys and ID tokens.
+ */
 export async function startStub({ fault = 'none', issued = '' } = {}): Promise<Stub> {
   const child = spawn(process.execPath, [join(here, 'stub.mjs'), fault, issued], {
     stdio: ['pipe', 'pipe', 'inherit'],

@@ -1,5 +1,7 @@
 // A provider that always says the same: a token, and alice. Arguments: what is wrong with it (`none`, `hang`, `reset`,
 // `drip`, `flood`), and perhaps a file with its key set and the ID tokens that it hands out in turn. Prints its port.
+// With `everybody` for the first argument it knows whoever it is asked about: `token-of-bob` is bob's, and a secret that
+// begins with `wrong` is wrong.
 // POST /latency/50 makes it hold each answer for 50 ms.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -39,7 +41,9 @@ const DRIP_EVERY = 50;
 const holds = [];
 
 const server = createServer((request, response) => {
-  request.resume();
+  let body = '';
+  if (fault === 'everybody') request.on('data', (part) => (body += part.latin1Slice()));
+  else request.resume();
   request.on('end', () => {
     if (request.url.startsWith('/latency/')) {
       latency = Number(request.url.slice('/latency/'.length));
@@ -48,6 +52,7 @@ const server = createServer((request, response) => {
     if (request.url === '/holds') return answer(response, JSON.stringify(holds.splice(0)));
     if (request.url === '/asked') return answer(response, String(asked));
     asked++;
+    if (fault === 'everybody') return answerAbout(request, body, response);
     if (fault !== 'none') return FAULTS[fault](response);
     const text = ANSWERS[request.url]?.(`http://${request.headers.host}`);
     if (text === undefined) return response.writeHead(404).end();
@@ -62,6 +67,22 @@ const server = createServer((request, response) => {
 
 function answer(response, text) {
   response.writeHead(200, { 'content-type': 'application/json', 'content-length': text.length });
+  response.end(text);
+}
+
+function answerAbout({ url, headers }, body, response) {
+  if (url === '/token') {
+    if (body.includes('password=wrong')) return refuse(response, 400, '{"error":"invalid_grant"}');
+    const [, name] = /(?:^|&)username=([^&]*)/.exec(body);
+    return answer(response, `{"access_token":"token-of-${name}","token_type":"Bearer","expires_in":300}`);
+  }
+  const [, name] = /^Bearer token-of-(.*)/.exec(headers.authorization) ?? [];
+  if (name === undefined) return refuse(response, 401, '{"error":"invalid_token"}');
+  answer(response, `{"sub":"id-of-${name}","preferred_username":"${name}"}`);
+}
+
+function refuse(response, status, text) {
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': text.length });
   response.end(text);
 }
 

@@ -194,6 +194,7 @@ export async function introspection(effort: Effort): Promise<Figure[]> {
     validation: 'introspection',
     username_field: 'username',
     token_prefix: 'token:',
+    cache: { token_ttl: 0 },
   });
   const request = frame('auth:alice:localhost:token:dG9rZW4tb2YtYWxpY2U');
   const figures = [
