@@ -109,6 +109,7 @@ async function load(
     state(),
   ]);
   const now = (): number => performance.now();
+  await kept.started;
   return {
     auth,
     directory: auth.createDirectory({ observe, now, onKeysChanged }),

@@ -10,6 +10,8 @@ import type { State } from './state.ts';
 export interface Kept {
   readonly state: State;
   readonly isShared: boolean;
+  /** Settles when the state has the key that it has from now on: names made before are found by nobody. */
+  readonly started: Promise<void>;
 }
 
 export interface KeptOptions {
@@ -24,8 +26,9 @@ const PER_USER = 2;
 
 export function createKept(settings: StateSettings, { maxEntries, onChange }: KeptOptions): Kept {
   const memory = createMemoryState({ now: () => performance.now(), maxEntries: PER_USER * maxEntries });
-  if (settings.store === 'memory') return { state: memory, isShared: false };
-  return { state: createSharedState({ open: () => open(settings), memory, onChange }), isShared: true };
+  if (settings.store === 'memory') return { state: memory, isShared: false, started: Promise.resolve() };
+  const state = createSharedState({ open: () => open(settings), memory, onChange });
+  return { state, isShared: true, started: state.started };
 }
 
 /** Opens the store, for who wants to know whether that can be done. Rejects with why it cannot; `undefined` where there is none. */

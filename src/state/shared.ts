@@ -3,6 +3,11 @@
 import type { MemoryState } from './memory.ts';
 import type { Soon, State } from './state.ts';
 
+export interface SharedState extends State {
+  /** Settles when it is known whether the store is there, and with it which key all names are made with. */
+  readonly started: Promise<void>;
+}
+
 export interface SharedOptions {
   /** A store that is there; rejects where there is none. The one before has been closed. */
   readonly open: () => Promise<State>;
@@ -19,7 +24,12 @@ const PATIENCE = 250;
 const FIRST_RETRY = 500;
 const LAST_RETRY = 30_000;
 
-export function createSharedState({ open, memory, onChange, random = Math.random }: SharedOptions): State {
+export function createSharedState({
+  open,
+  memory,
+  onChange,
+  random = Math.random,
+}: SharedOptions): SharedState {
   let store: State | undefined;
   let key = memory.key;
   let isUp: boolean | undefined;
@@ -100,6 +110,7 @@ export function createSharedState({ open, memory, onChange, random = Math.random
   }
 
   return {
+    started: atStart,
     get key() {
       return key;
     },

@@ -1,7 +1,7 @@
-// Prints, as JSON, what an entry takes of what is remembered, and how large this process is after so many different users
+// Prints, as JSON, what an entry of what is remembered takes, and how much is kept after so many different users
 // with a wrong password each: `entries.ts 1000000`. Only what keeps them is here, and not the program around it.
-import { createBudget } from '../../src/guard/budget.ts';
-import { createVerdicts, type Login } from '../../src/guard/verdicts.ts';
+import { type Attempt, createBudget } from '../../src/guard/budget.ts';
+import { createVerdicts, type Login, type Verdicts } from '../../src/guard/verdicts.ts';
 import { createMemoryState } from '../../src/state/memory.ts';
 import { type Accepted, type Refused, Secret } from '../../src/verdict.ts';
 import type { Entries } from './cached.ts';
@@ -21,7 +21,7 @@ function login(n: number): Login {
   };
 }
 
-function verdictsFor(maxEntries: number) {
+function verdictsFor(maxEntries: number): Verdicts {
   return createVerdicts({
     ttl: { token: MINUTES, password: MINUTES, refused: MINUTES },
     grace: 0,
@@ -39,40 +39,53 @@ function used(): number {
   return heapUsed + external;
 }
 
-/** With room for more than there will be, and everything compiled: what is left is the entries. */
-async function bytesOf(keep: (n: number) => unknown): Promise<number> {
-  const warm = 1000;
-  for (let n = 0; n < warm; n++) await keep(n);
-  const before = used();
-  for (let n = warm; n < warm + ENTRIES; n++) await keep(n);
-  return Math.round((used() - before) / ENTRIES);
-}
-
 const stateFor = (maxEntries: number) => createMemoryState({ now: () => performance.now(), maxEntries });
 const limit = { count: 5, window: MINUTES };
 
-const verdicts = verdictsFor(4 * ENTRIES);
-const accepted = await bytesOf((n) => {
+const accept = (verdicts: Verdicts, n: number): void => {
   const one = login(n);
   const verdict: Accepted = { ...GOOD, localpart: one.credentials.localpart ?? '' };
   verdicts.keep(one, verdict);
-});
-verdicts.forget();
-const refused = await bytesOf((n) => verdicts.keep(login(n), WRONG));
-verdicts.forget();
-const roomy = createBudget({ limit, state: stateFor(8 * ENTRIES) });
-const counted = await bytesOf((n) => roomy.count(login(n).credentials));
+};
+const refuse = (verdicts: Verdicts, n: number): void => void verdicts.keep(login(n), WRONG);
+
+/** Full, with all that is laid out for it beforehand. Something of the kind has been filled before, so that all is compiled. */
+async function bytesOf<Keeper>(
+  create: () => Keeper,
+  keep: (keeper: Keeper, n: number) => unknown,
+): Promise<number> {
+  const fill = async (keeper: Keeper): Promise<void> => {
+    for (let n = 0; n < ENTRIES; n++) await keep(keeper, n);
+  };
+  await fill(create());
+  const before = used();
+  const keeper = create();
+  await fill(keeper);
+  const bytes = Math.round((used() - before) / ENTRIES);
+  // Until here it is needed.
+  await keep(keeper, 0);
+  return bytes;
+}
+
+const attemptOf = ({ credentials: { authcid, secret } }: Login): Attempt => ({ account: authcid, secret });
+
+const accepted = await bytesOf(() => verdictsFor(ENTRIES), accept);
+const refused = await bytesOf(() => verdictsFor(ENTRIES), refuse);
+const counted = await bytesOf(
+  () => createBudget({ limit, state: stateFor(2 * ENTRIES) }),
+  (budget, n) => budget.count(attemptOf(login(n))),
+);
 
 const bounded = verdictsFor(ENTRIES);
 const budget = createBudget({ limit, state: stateFor(2 * ENTRIES) });
 const strangers = Number(process.argv[2]);
-const growth: Record<string, number> = {};
+const growth = { tenth: Number.NaN, all: Number.NaN };
 for (let n = 1; n <= strangers; n++) {
   const one = login(n);
-  if (bounded.find(one) !== undefined || (await budget.isSpent(one.credentials))) throw new Error('known');
+  if (bounded.find(one) !== undefined || (await budget.isSpent(attemptOf(one)))) throw new Error('known');
   bounded.keep(one, WRONG);
-  await budget.count(one.credentials);
-  if (n === strangers / 10) growth.tenth = process.memoryUsage().rss / 2 ** 20;
+  await budget.count(attemptOf(one));
+  if (n === strangers / 10) growth.tenth = used() / 2 ** 20;
 }
-growth.all = process.memoryUsage().rss / 2 ** 20;
+growth.all = used() / 2 ** 20;
 console.log(JSON.stringify({ accepted, refused, counted, growth } satisfies Entries));
