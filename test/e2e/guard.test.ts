@@ -31,6 +31,11 @@ const stormUsers = Number(process.env.STORM_USERS ?? 400);
 const answerTime = 200;
 /** How much longer than by arithmetic everybody may take: processes start, and two CPUs do all of this. */
 const slower = 1.5;
+/**
+ * A machine that stands still for a quarter of a second is a store that does not answer, and for another half one that is
+ * not asked: what the provider says to a process meanwhile stays there.
+ */
+const loginsPerOutage = 5;
 /** Pairs of connections to the daemon: what it asks the provider at a time. */
 const pairs = 32;
 
@@ -123,7 +128,7 @@ describe('a phone that repeats an old password all day', { concurrency: true }, 
     const lasted = performance.now() - startedAt;
     const requests = provider.seen.length;
     context.diagnostic(
-      `${requests} requests for ${phoneLogins} logins in ${(lasted / 1000).toFixed(1)} s (a day is ${day / 1000} s; the latest was ${Math.round(latest)} ms late)`,
+      `${requests} requests for ${phoneLogins} logins in ${(lasted / 1000).toFixed(1)} s (a day is ${day / 1000} s; the latest was ${Math.round(latest)} ms late), ${pool.outages()} outages of the store`,
     );
     assert.equal(refused, phoneLogins);
     assert.ok(requests <= mostRequests, `${requests} requests`);
@@ -209,13 +214,17 @@ describe(`${stormUsers} users at once`, () => {
     assert.ok(first.took <= slower * expected(1), `it took ${Math.round(first.took)} ms`);
 
     const second = await storm(1);
-    context.diagnostic(`the same through other processes: ${Math.round(second.took)} ms`);
+    const again = seen.length - stormUsers;
+    const outages = pool.outages();
+    context.diagnostic(
+      `the same through other processes: ${again} requests, ${Math.round(second.took)} ms, ${outages} outages of the store`,
+    );
     assert.ok(all(second.answers));
-    assert.equal(seen.length, stormUsers, 'nobody has been asked again');
+    assert.ok(again <= outages * loginsPerOutage, `${again} requests again, ${outages} outages`);
     assert.deepEqual(pool.complaints(), []);
     await pool.stop();
     const hits = pool.requests().filter(({ cache }) => cache === 'hit').length;
-    assert.equal(hits, stormUsers);
+    assert.equal(hits, stormUsers - again);
   });
 
   it('are one request each through a daemon, however often each comes at once', async (context) => {
@@ -304,7 +313,7 @@ describe('processes that share an LMDB', () => {
     const directory = await startDirectory(context, { delay: 50 });
     const pool = await open(context, settings(directory, { state: lmdb() }));
     await Promise.all(pool.bridges.map((_, place) => pool.loginThrough(place, 'alice', `wrong-${place}`)));
-    assert.equal(directory.provider.seen.length, 5);
+    assert.equal(directory.provider.seen.length, 5, `${pool.outages()} outages of the store`);
     assert.equal(directory.crowd(), 1, 'one after the other');
     await pool.stop();
     const spent = pool.requests().filter(({ reason }) => reason === 'budget_exhausted').length;
@@ -318,7 +327,7 @@ describe('processes that share an LMDB', () => {
       await pool.loginThroughAll('alice', 'wrong'),
       pool.bridges.map(() => 0),
     );
-    assert.equal(directory.provider.seen.length, 1);
+    assert.equal(directory.provider.seen.length, 1, `${pool.outages()} outages of the store`);
   });
 });
 

@@ -12,8 +12,10 @@ export interface Pool {
   loginThroughAll(localpart: string, secret: string): Promise<number[]>;
   /** What the logs say of logins, process by process. Complete once the processes have ended. */
   requests(): Record<string, unknown>[];
-  /** What the logs say besides, as warnings and errors. */
+  /** What the logs say besides, as warnings and errors; not that the store was away. */
   complaints(): Record<string, unknown>[];
+  /** How often a process has given up the shared store for a while: what others know is then not known to it. */
+  outages(): number;
   stop(): Promise<void>;
 }
 
@@ -38,6 +40,8 @@ export async function startPool(host: string, configs: readonly unknown[]): Prom
     return bridges[place] as Bridge;
   }
 
+  const isOutage = ({ event, up }: Record<string, unknown>): boolean =>
+    event === 'state_store' && up === false;
   const lines = (): Record<string, unknown>[] => bridges.flatMap((each) => each.logLines());
   const loginThrough = (place: number, localpart: string, secret: string): Promise<number> =>
     ask(place, `auth:${localpart}:${host}:${secret}`);
@@ -51,7 +55,9 @@ export async function startPool(host: string, configs: readonly unknown[]): Prom
     loginThroughAll: (localpart, secret) =>
       Promise.all(bridges.map((_, place) => loginThrough(place, localpart, secret))),
     requests: () => lines().filter(({ event, op }) => event === 'request' && op === 'auth'),
-    complaints: () => lines().filter(({ level }) => level === 'warn' || level === 'error'),
+    complaints: () =>
+      lines().filter((line) => (line.level === 'warn' || line.level === 'error') && !isOutage(line)),
+    outages: () => lines().filter(isOutage).length,
     async stop() {
       await Promise.all(bridges.map((each) => each.stop()));
     },
