@@ -20,6 +20,8 @@ export interface SharedOptions {
 
 /** Milliseconds for one operation, and for opening at the start. */
 const PATIENCE = 250;
+/** So many in a row, and the store is left alone. */
+const STRIKES = 2;
 /** Milliseconds until the next try. */
 const FIRST_RETRY = 500;
 const LAST_RETRY = 30_000;
@@ -34,6 +36,7 @@ export function createSharedState({
   let key = memory.key;
   let isUp: boolean | undefined;
   let retries = 0;
+  let strikes = 0;
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
   let closing: Soon<void>;
@@ -47,6 +50,7 @@ export function createSharedState({
       store = opened;
       ({ key } = opened);
       retries = 0;
+      strikes = 0;
       say(true, 'the store is there');
     } catch (error) {
       again(error);
@@ -67,8 +71,9 @@ export function createSharedState({
     onChange({ up, why });
   }
 
+  /** One failure in a row may be a moment in which the disk or this machine had other things to do. */
   function failed(which: State, error: unknown): void {
-    if (store !== which) return;
+    if (store !== which || ++strikes < STRIKES) return;
     store = undefined;
     try {
       closing = Promise.resolve(which.close()).catch(() => {});
@@ -90,11 +95,13 @@ export function createSharedState({
     try {
       const value = work(current);
       if (!(value instanceof Promise)) {
+        strikes = 0;
         mirror(value);
         return value;
       }
       return inTime(value).then(
         (late) => {
+          strikes = 0;
           mirror(late);
           return late;
         },
