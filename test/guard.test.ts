@@ -349,6 +349,19 @@ describe('wrong passwords', () => {
     assert.equal(answers.filter((each) => each === 'budget_exhausted').length, 35);
   });
 
+  it('cannot be tried many at a time either where the provider takes its time', async () => {
+    const world = createWorld(async () => {
+      await sleep(900);
+      return refusal();
+    });
+    const pool = Array.from({ length: 2 }, () => worker(world));
+    for (const round of [1, 2]) {
+      await Promise.all(Array.from({ length: 40 }, (_, n) => pool[n % 2]?.('alice', wrong(n))));
+      // Five, and the one whose turn it was when the others stopped waiting for theirs.
+      assert.ok(world.asked.length <= 6, `round ${round}: ${world.asked.length}`);
+    }
+  });
+
   it('are tried one at a time, and different users do not wait for each other', async () => {
     const now = new Map<string, number>();
     let most = 0;

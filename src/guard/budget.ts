@@ -21,8 +21,11 @@ export interface Budget {
   nameOf(account: string): string;
   /** Whether this password must not be tried any more. One that has been counted before costs nothing. */
   isSpent(attempt: Attempt): Promise<boolean>;
-  /** The provider has refused the password, or it was sent and nobody knows what came of it. */
-  count(attempt: Attempt): Promise<void>;
+  /**
+   * The provider has refused the password, or it was sent and nobody knows what came of it. False where that is one too
+   * many, which is then as if it had not been tried.
+   */
+  count(attempt: Attempt): Promise<boolean>;
 }
 
 export function createBudget({ limit, state }: BudgetOptions): Budget {
@@ -48,10 +51,12 @@ export function createBudget({ limit, state }: BudgetOptions): Budget {
       return Number(count ?? 0) >= limit.count && before === undefined;
     },
     async count(attempt) {
-      if (limit === undefined) return;
+      if (limit === undefined) return true;
       const { window } = limit;
-      const before = await state.putIfAbsent(counted(attempt), '1', window);
-      if (before === undefined) await state.increment(spent(attempt), 1, window);
+      if ((await state.putIfAbsent(counted(attempt), '1', window)) !== undefined) return true;
+      const isWithin = (await state.increment(spent(attempt), 1, window)) <= limit.count;
+      if (!isWithin) await state.delete(counted(attempt));
+      return isWithin;
     },
   };
 }

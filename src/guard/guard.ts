@@ -78,12 +78,14 @@ export function createGuard(options: GuardOptions): Judge {
 
   async function askPassword(account: string, login: Login, signal: Deadline): Promise<Verdict> {
     const attempt = { account, secret: login.credentials.secret };
-    const done = await turns.take(budget.nameOf(account), signal);
+    const turn = await turns.take(budget.nameOf(account), signal);
     try {
       // Whoever had the turn before may have tried the same.
       const known = verdicts.find(login) ?? (await verdicts.findShared(login));
       if (known !== undefined) return known;
       if (await budget.isSpent(attempt)) return SPENT;
+      // Those who have the turn, and all who do not wait for it any more, have not been counted yet.
+      if (!turn.isOurs && !(await budget.count(attempt))) return SPENT;
       const verdict = await askAndKeep(login, signal);
       if (verdict.outcome === 'refused' && verdict.reason === 'not_authorized') await budget.count(attempt);
       return verdict;
@@ -92,7 +94,7 @@ export function createGuard(options: GuardOptions): Judge {
       if (reason !== undefined && MAY_HAVE_BEEN_JUDGED.has(reason)) await budget.count(attempt);
       throw error;
     } finally {
-      done();
+      turn.done();
     }
   }
 

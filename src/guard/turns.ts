@@ -6,10 +6,16 @@ import type { Deadline } from '../verdict.ts';
 
 export interface Turns {
   /**
-   * Resolves when it is our turn; the caller calls what comes out when it is done. Rejects when the signal aborts. Nobody is
-   * waited for longer than half of the time there is: a worker may have died in the middle, and a late answer is none.
+   * Resolves when it is our turn. Rejects when the signal aborts. Nobody is waited for longer than half of the time there
+   * is: a worker may have died in the middle, and a late answer is none.
    */
-  take(account: string, signal: Deadline): Promise<() => void>;
+  take(account: string, signal: Deadline): Promise<Turn>;
+}
+
+export interface Turn {
+  /** False where we have waited long enough: others may be trying theirs at the same time. */
+  readonly isOurs: boolean;
+  done(): void;
 }
 
 export interface TurnsOptions {
@@ -52,10 +58,14 @@ export function createTurns({ state, now }: TurnsOptions): Turns {
           await sleep(LOOK_EVERY, undefined, { signal });
           held = await claim();
         }
-        return () => {
-          // Later than that, it may be another's.
-          if (held === undefined && now() < until) void state.delete(name);
-          done();
+        const isOurs = held === undefined;
+        return {
+          isOurs,
+          done() {
+            // Later than that, it may be another's.
+            if (isOurs && now() < until) void state.delete(name);
+            done();
+          },
         };
       } catch (error) {
         done();
