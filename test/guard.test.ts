@@ -471,6 +471,19 @@ describe('while the provider is away', () => {
     for (const each of [ask, other]) assert.equal(await each('alice', 'token'), 'provider_timeout');
   });
 
+  it('who has been refused since stays out also without negative_ttl', async () => {
+    const world = createWorld(({ authcid }) => acceptance(authcid, 'introspection'));
+    const settings = { grace: GRACE, negative_ttl: 0 };
+    const [ask, other] = [worker(world, settings), worker(world, settings)];
+    await ask('alice', 'token');
+    world.time = 2 * MINUTE;
+    world.provider = () => refusal('token_inactive', 'introspection');
+    for (let n = 0; n < 2; n++) assert.match(await ask('alice', 'token'), /^token_inactive/);
+    assert.equal(world.asked.length, 3, 'asked again each time');
+    world.provider = () => away('provider_timeout');
+    for (const each of [ask, other]) assert.equal(await each('alice', 'token'), 'provider_timeout');
+  });
+
   it('nobody goes on by default, or where it is we whom the provider refuses', async () => {
     for (const [grace, reason] of [
       [0, 'provider_unreachable'],

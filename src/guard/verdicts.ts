@@ -158,7 +158,7 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
       if (NEVER.has(reason)) return undefined;
       const lifetime = SOON_OVER.has(reason) ? Math.min(SOON, ttl.refused) : ttl.refused;
       const known = { outcome: 'refused', reason, method } as const;
-      return lifetime === 0
+      return lifetime === 0 && grace === 0
         ? undefined
         : // As long as an older yes may be there somewhere.
           { verdict: interned(known), until: now + jittered(lifetime), graceUntil: now + grace };
