@@ -273,6 +273,21 @@ describe('an accepted login', () => {
     assert.equal(await ask('alice', 'token'), 'alice miss');
   });
 
+  it('is not good for longer than any other because something else is', async () => {
+    const world = createWorld(() => acceptance('alice', 'introspection'));
+    world.time = 10 * 60 * MINUTE;
+    const ask = worker(world, { grace: 24 * 60 * MINUTE });
+    await ask('alice', 'token');
+    assert.equal(
+      await worker(world, { token_ttl: 0 })('alice', 'token'),
+      'alice',
+      'not where it is not kept',
+    );
+    world.time = 0;
+    world.provider = () => refusal('token_inactive', 'introspection');
+    assert.equal(await ask('alice', 'token'), 'token_inactive miss', 'the clock has been put back');
+  });
+
   it('is asked for once by all who log in at the same time', async () => {
     let answer = (_: Verdict): void => {};
     const world = createWorld(

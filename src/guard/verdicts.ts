@@ -81,8 +81,17 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
     return sharedName;
   }
 
-  /** A time far ahead is one of a clock that has been put back. */
-  const isGood = (until: number, now: number): boolean => now < until && until <= now + longest;
+  function lifetimeOf({ outcome, method }: Accepted | Refused): number {
+    if (outcome === 'refused') return ttl.refused;
+    return method === 'password' ? ttl.password : ttl.token;
+  }
+
+  /** A time far ahead is of a clock that has been put back, or of settings that let it live longer than ours. */
+  const isWithin = (lifetime: number, until: number): boolean => {
+    const now = wallClock();
+    return now < until && until <= now + lifetime;
+  };
+  const isGood = ({ verdict, until }: Known): boolean => isWithin(lifetimeOf(verdict), until);
 
   function told(known: Known, login: Login, cache: Cached): Verdict {
     const { verdict } = known;
@@ -111,11 +120,11 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
       if (accepted.size + refused.size === 0) return undefined;
       const name = nameOf(login, ownName, '');
       const known = accepted.get(name) ?? refused.get(name);
-      return known !== undefined && isGood(known.until, wallClock()) ? told(known, login, 'hit') : undefined;
+      return known !== undefined && isGood(known) ? told(known, login, 'hit') : undefined;
     },
     async findShared(login) {
       const known = await lookUp(login);
-      if (known === undefined || !isGood(known.until, wallClock())) return undefined;
+      if (known === undefined || !isGood(known)) return undefined;
       remember(nameOf(login, ownName, ''), known);
       return told(known, login, 'hit');
     },
@@ -123,7 +132,7 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
       if (grace === 0) return undefined;
       // Others may know better by now: that the provider has refused it since.
       const known = (await lookUp(login)) ?? accepted.peek(nameOf(login, ownName, ''));
-      if (known?.verdict.outcome !== 'accepted' || !isGood(known.graceUntil, wallClock())) return undefined;
+      if (known?.verdict.outcome !== 'accepted' || !isWithin(grace, known.graceUntil)) return undefined;
       return told(known, login, 'grace') as Accepted;
     },
     keep(login, verdict) {
@@ -164,7 +173,7 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
           { verdict: interned(known), until: now + jittered(lifetime), graceUntil: now + grace };
     }
     const { method, localpart, until: end = Number.POSITIVE_INFINITY } = verdict;
-    const lifetime = method === 'password' ? ttl.password : ttl.token;
+    const lifetime = lifetimeOf(verdict);
     const until = Math.min(now + jittered(lifetime), end);
     const graceUntil = Math.min(now + grace, end);
     if (Math.max(until, graceUntil) <= now) return undefined;
