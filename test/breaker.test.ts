@@ -194,6 +194,24 @@ describe('an endpoint', () => {
     );
   });
 
+  withTimers(
+    'that asks to be left alone is, whatever comes of the requests that were under way',
+    async () => {
+      const on = bench();
+      const [good, asks] = [on.breaker.admit(), on.breaker.admit()] as ((ended: Ended) => void)[];
+      on.breaker.pause(60_000);
+      good?.('good');
+      assert.equal(on.send('good'), 'paused');
+      on.breaker.pause(1000);
+      asks?.('none');
+      await on.pass(59_900);
+      assert.equal(on.send('good'), 'paused');
+      await on.pass(200);
+      assert.equal(on.send('good'), 'sent');
+      assert.ok(!on.breaker.isPaused());
+    },
+  );
+
   withTimers('is back when a request that was under way is answered after all', async () => {
     const on = bench();
     const straggler = on.breaker.admit() as (ended: Ended) => void;

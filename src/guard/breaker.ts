@@ -49,6 +49,8 @@ export function createBreaker({ now, random, probe, onChange }: BreakerOptions):
   let failures = 0;
   let openedAt = 0;
   let until = 0;
+  /** It has asked to be left alone until then: an answer that was under way does not mean that it has changed its mind. */
+  let quietUntil = Number.NEGATIVE_INFINITY;
   /** Failures of half-open trials in a row that somebody had to wait for. */
   let slowTrials = 0;
   /** A login must not be what finds out whether an endpoint answers that did not: first a probe must be answered. */
@@ -94,12 +96,13 @@ export function createBreaker({ now, random, probe, onChange }: BreakerOptions):
   }
 
   function halfOpen(): void {
-    if (state !== 'open') return;
+    if (state !== 'open' || now() < quietUntil) return;
     clearTimeout(timer);
     state = 'half-open';
   }
 
   function closeAgain(why: string): void {
+    if (now() < quietUntil) return;
     clearTimeout(timer);
     if (state !== 'closed') onChange({ paused: false, why, since: now() - openedAt });
     state = 'closed';
@@ -129,7 +132,7 @@ export function createBreaker({ now, random, probe, onChange }: BreakerOptions):
       };
     },
     pause(milliseconds) {
-      const wanted = Math.min(milliseconds, LONGEST_PAUSE);
+      quietUntil = Math.max(quietUntil, now() + Math.min(milliseconds, LONGEST_PAUSE));
       if (state === 'closed') {
         openedAt = now();
         slowTrials = 0;
@@ -139,7 +142,7 @@ export function createBreaker({ now, random, probe, onChange }: BreakerOptions):
       state = 'open';
       trial = undefined;
       needsProbe = false;
-      until = now() + wanted;
+      until = quietUntil;
     },
     isPaused: () => state !== 'closed',
     close() {
