@@ -296,14 +296,18 @@ describe('a wrong password', () => {
       'alicE',
       'alice@chat.example',
       'aLICE',
+      'alicé',
+      'Àlice',
+      'alıce',
+      'al\u00adice',
     ];
-    for (const [n, name] of names.entries()) await front.logIn('PLAIN', plain(name, `wrong-${n}`));
+    for (const [n, name] of names.reverse().entries()) await front.logIn('PLAIN', plain(name, `wrong-${n}`));
     for (let n = 0; n < 3; n++) await front.extauth('alice', `other-${n}`);
     const grants = scripted.seen.filter(({ endpoint }) => endpoint === 'token');
     assert.equal(grants.length, 5);
     assert.deepEqual(
       front.told().map(({ reason }) => reason),
-      [...Array(5).fill('not_authorized'), ...Array(7).fill('budget_exhausted')],
+      [...Array(5).fill('not_authorized'), ...Array(11).fill('budget_exhausted')],
     );
     const outcome = await front.logIn('PLAIN', plain('bob', 'wrong'));
     assert.equal(outcome.outcome, 'refused');

@@ -58,8 +58,12 @@ export function createJudge(options: AuthenticateOptions): Judge {
       if (read(credentials) !== 'password') return undefined;
       const { settings } = first;
       const name = providerUsername(credentials.authcid, credentials.host, settings);
-      // Most providers take Alice for alice and forgive a space: what may be one account is one.
-      const folded = name.normalize('NFKC').toLowerCase().replace(/\s/g, '');
+      // Most providers take Alice for alice and forgive a space, some (MySQL's collations) an accent or what is not to be
+      // seen: what may be one account is one.
+      const folded = name
+        .normalize('NFKD')
+        .replace(/[\s\p{M}\p{Cf}]/gu, '')
+        .toUpperCase();
       return `${settings.issuer ?? settings.discovery_url ?? settings.token_endpoint} ${folded}`;
     },
     atOnce(credentials) {
