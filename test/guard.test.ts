@@ -399,6 +399,7 @@ describe('wrong passwords', () => {
 
   const counted: [title: string, answer: () => Verdict, costs: boolean][] = [
     ['that the provider refuses', () => refusal(), true],
+    ['of an account that is locked', () => refusal('account_disabled'), true],
     ['that was sent and not answered', () => away('provider_timeout'), true],
     ['at which the provider broke', () => away('provider_error'), true],
     ['that was not sent', () => away('provider_unreachable'), false],

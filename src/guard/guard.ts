@@ -2,7 +2,13 @@
 // A judge around a judge, of the same type.
 import type { Judge } from '../auth/authenticate.ts';
 import { ProviderError } from '../oauth/errors.ts';
-import { type Deadline, refused, type UnavailableReason, type Verdict } from '../verdict.ts';
+import {
+  type Deadline,
+  type RefusedReason,
+  refused,
+  type UnavailableReason,
+  type Verdict,
+} from '../verdict.ts';
 import type { Budget } from './budget.ts';
 import type { Flights } from './flights.ts';
 import type { Remembered } from './remembered.ts';
@@ -43,6 +49,8 @@ const MAY_HAVE_BEEN_JUDGED: ReadonlySet<UnavailableReason> = new Set([
   'provider_timeout',
   'provider_error',
 ]);
+/** Of a locked account nobody knows whether the password was right, and each may lock it for longer. */
+const IS_WRONG: ReadonlySet<RefusedReason> = new Set(['not_authorized', 'account_disabled']);
 /** Milliseconds before the deadline at which a provider that has not answered is taken to be away. */
 const LAST_MOMENT = 250;
 
@@ -87,7 +95,7 @@ export function createGuard(options: GuardOptions): Judge {
       // Those who have the turn, and all who do not wait for it any more, have not been counted yet.
       if (!turn.isOurs && !(await budget.count(attempt))) return SPENT;
       const verdict = await askAndKeep(login, signal);
-      if (verdict.outcome === 'refused' && verdict.reason === 'not_authorized') await budget.count(attempt);
+      if (verdict.outcome === 'refused' && IS_WRONG.has(verdict.reason)) await budget.count(attempt);
       return verdict;
     } catch (error) {
       const reason = error instanceof ProviderError ? error.reason : signal.aborted ? 'deadline' : undefined;
