@@ -324,6 +324,12 @@ describe('a real provider whose tokens are opaque', () => {
       assert.equal(await ask('otto', 'otto-123456654322'), 'not_authorized');
       assert.equal(await ask('bob', 'bob-password'), 'password off', 'who has none, types none');
     });
+    const cache = { password_ttl: '1m', unavailable_grace: '1h' };
+    await withBridge('post', { ...options, cache }, async (ask) => {
+      for (let n = 0; n < 2; n++)
+        assert.equal(await ask('otto', 'otto-123456654321'), 'password off', 'never twice');
+      for (const how of ['miss', 'hit']) assert.equal(await ask('bob', 'bob-password'), `password ${how}`);
+    });
   });
 });
 

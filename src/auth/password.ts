@@ -42,7 +42,10 @@ async function judge(
       ((await keys) ? await bySignature(granted, login, provider) : undefined) ??
       (await byAsking(granted, login, provider));
     const known = 'outcome' in vouched ? vouched : { ...vouched, claims: withScope(vouched.claims, granted) };
-    return { ...judgeVouched(known, login, provider), method: 'password' };
+    const verdict = judgeVouched(known, login, provider);
+    // A one-time code has been used: nobody may be let in by it again.
+    const until = verdict.outcome === 'accepted' && split.totp !== undefined ? { until: login.now } : {};
+    return { ...verdict, ...until, method: 'password' };
   } finally {
     if (settings.revoke_after_login) afterwards(() => provider.revoke(granted));
   }
