@@ -147,6 +147,19 @@ describe('an endpoint that fails', () => {
     on.gate.close();
   });
 
+  it('is one thing by this way and another by that: proxies and certificates are of one virtual host', async () => {
+    const gate = createGate({ concurrency: 32, now: () => performance.now() });
+    const [works, fails] = [
+      async () => ({ status: 200, hostname: 'id.example', headers: {}, text: '' }),
+      async () => {
+        throw new ProviderError('provider_unreachable', 'the TLS certificate is not accepted');
+      },
+    ].map((send, n) => gate.guard({ send, close() {} }, `ca ${n}`));
+    const request = { method: 'POST', url: TOKEN, headers: {} } as const;
+    for (let n = 0; n < 10; n++) await assert.rejects(async () => fails?.send(request));
+    assert.equal((await works?.send(request))?.status, 200);
+  });
+
   it('keeps nobody waiting in the queue', async () => {
     const on = bench({ concurrency: 5 });
     on.answer(async () => {

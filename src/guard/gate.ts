@@ -26,14 +26,15 @@ export interface GateOptions {
 }
 
 export interface Gate {
-  /** The client, held to what all of this gate's clients have seen. */
-  guard(http: HttpClient): HttpClient;
+  /** The client, held to what all of this gate's clients have seen that go the same way (proxy, certificates). */
+  guard(http: HttpClient, way?: string): HttpClient;
   /** The endpoints that have been asked, and whether they are paused. */
   endpoints(): readonly { readonly endpoint: string; readonly paused: boolean }[];
   close(): void;
 }
 
 interface Endpoint {
+  readonly id: string;
   readonly name: string;
   readonly breaker: Breaker;
   readonly queue: Queue;
@@ -56,8 +57,9 @@ export function createGate({
   const queues = new Map<string, Queue>();
   const patience = Math.min(SLOW, deadline * MOST);
 
-  function endpointOf(url: string, http: HttpClient): Endpoint {
-    const found = endpoints.get(url);
+  function endpointOf(url: string, http: HttpClient, way: string): Endpoint {
+    const id = `${url} ${way}`;
+    const found = endpoints.get(id);
     if (found !== undefined) return found;
     const { origin, pathname } = new URL(url);
     const name = origin + pathname;
@@ -70,7 +72,7 @@ export function createGate({
       probe: () => http.send({ method: 'GET', url, headers: { accept: 'application/json' } }),
       onChange(change) {
         // Whoever waits for a turn would wait in vain.
-        if (change.paused) queue.refuse(url, () => paused(endpoint, 0));
+        if (change.paused) queue.refuse(id, () => paused(endpoint, 0));
         onChange({
           endpoint: name,
           ...change,
@@ -78,15 +80,19 @@ export function createGate({
         });
       },
     });
-    const endpoint: Endpoint = { name, breaker, queue, trouble: '' };
-    endpoints.set(url, endpoint);
+    const endpoint: Endpoint = { id, name, breaker, queue, trouble: '' };
+    endpoints.set(id, endpoint);
     return endpoint;
   }
 
-  async function send(http: HttpClient, request: HttpRequest, signal?: AbortSignal): Promise<HttpResponse> {
-    const endpoint = endpointOf(request.url, http);
+  async function send(
+    endpoint: Endpoint,
+    http: HttpClient,
+    request: HttpRequest,
+    signal?: AbortSignal,
+  ): Promise<HttpResponse> {
     const { breaker, queue } = endpoint;
-    if (!queue.enter()) await queue.wait(request.url, signal);
+    if (!queue.enter()) await queue.wait(endpoint.id, signal);
     try {
       const admitted = breaker.admit();
       if (typeof admitted !== 'function') throw paused(endpoint, admitted.pausedFor);
@@ -117,7 +123,10 @@ export function createGate({
   }
 
   return {
-    guard: (http) => ({ send: (request, signal) => send(http, request, signal), close: () => http.close() }),
+    guard: (http, way = '') => ({
+      send: async (request, signal) => send(endpointOf(request.url, http, way), http, request, signal),
+      close: () => http.close(),
+    }),
     endpoints: () =>
       [...endpoints.values()].map(({ name, breaker }) => ({ endpoint: name, paused: breaker.isPaused() })),
     close() {

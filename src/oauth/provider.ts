@@ -54,8 +54,8 @@ export interface ProviderOptions {
   readonly settings: ProviderSettings;
   readonly directory: Directory;
   readonly observe?: ((exchange: Exchange) => void) | undefined;
-  /** Put around the client that logins wait for. */
-  readonly guard?: (http: HttpClient) => HttpClient;
+  /** Put around the client that logins wait for; `way` is how it gets to the provider. */
+  readonly guard?: (http: HttpClient, way: string) => HttpClient;
   /** Milliseconds of the wall clock. */
   readonly wallClock: () => number;
 }
@@ -73,7 +73,8 @@ const REVOCATIONS = 4;
 
 export function createProvider(options: ProviderOptions): Provider {
   const { settings, directory, observe, guard = (http) => http, wallClock } = options;
-  const http = guard(createHttpClient(settings.http, settings, { observe }));
+  const way = JSON.stringify([settings.http, settings.authorities, settings.certificate?.chain]);
+  const http = guard(createHttpClient(settings.http, settings, { observe }), way);
   // A few connections of its own: a slow revocation must not hold up a login.
   const background = createHttpClient(settings.http, settings, { observe, connections: REVOCATIONS });
   const published = directory.of(settings);
