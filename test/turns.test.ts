@@ -24,7 +24,7 @@ function processes() {
 describe('turns', () => {
   it('end with whoever has them', async () => {
     const { state, take } = processes();
-    const done = await take();
+    const { done } = await take();
     assert.equal(state.list('turn:').size, 1);
     done();
     assert.equal(state.list('turn:').size, 0);
@@ -32,9 +32,9 @@ describe('turns', () => {
 
   it('are not ended by who had the one before and is late', async () => {
     const { state, take, pass } = processes();
-    const late = await take();
+    const { done: late } = await take();
     pass(1001);
-    const done = await take();
+    const { done } = await take();
     late();
     assert.equal(state.list('turn:').size, 1, 'a third one would come in');
     done();

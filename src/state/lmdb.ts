@@ -44,6 +44,8 @@ const MAX_ATTEMPTS = 1000;
 /** What close() waits for writes that wait for others. */
 const CLOSE_WITHIN_MS = 100;
 const PING: OwnName = ' ping';
+/** Of a ping: more than the file has room for by chance when the disk is full. */
+const PING_TEXT = ' '.repeat(32 * 1024);
 
 export async function openLmdbState({
   folder,
@@ -167,7 +169,7 @@ export async function openLmdbState({
       }),
     async ping() {
       checkFile();
-      await write(() => database.put(PING, pack('', 0, wallClock()), Math.random()));
+      await write(() => database.put(PING, pack(PING_TEXT, 0, wallClock()), Math.random()));
       checkFile();
     },
     async close() {

@@ -40,6 +40,8 @@ export function createSharedState({
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
   let closing: Soon<void>;
+  /** A store could not be closed: something in it still waits. */
+  let isStuck = false;
   const atStart = inTime(tryToOpen()).catch(() => {});
 
   async function tryToOpen(): Promise<void> {
@@ -47,7 +49,17 @@ export function createSharedState({
       await closing;
       const opened = await open();
       if (closed) return await opened.close();
+      // To be opened it need not be able to keep anything: who then fails with the next login would come and go for ever.
+      try {
+        await inTime(Promise.resolve(opened.ping()));
+      } catch (error) {
+        closeLater(opened);
+        throw error;
+      }
+      if (closed) return await opened.close();
       store = opened;
+      // It has just written: what waited for the same lock does not wait any more.
+      isStuck = false;
       ({ key } = opened);
       retries = 0;
       strikes = 0;
@@ -75,12 +87,15 @@ export function createSharedState({
   function failed(which: State, error: unknown): void {
     if (store !== which || ++strikes < STRIKES) return;
     store = undefined;
-    try {
-      closing = Promise.resolve(which.close()).catch(() => {});
-    } catch {
-      // It is broken anyway.
-    }
+    closeLater(which);
     again(error);
+  }
+
+  /** The next one waits for it. */
+  function closeLater(which: State): void {
+    closing = (async () => which.close())().catch(() => {
+      isStuck = true;
+    });
   }
 
   /** `work` on the store, and what the memory is to know of it; where there is no store, on the memory. */
@@ -161,7 +176,8 @@ export function createSharedState({
       clearTimeout(timer);
       const current = store;
       store = undefined;
-      await current?.close();
+      await Promise.all([current?.close(), closing]);
+      if (isStuck) throw new Error('state: not everything could be closed');
     },
   };
 }

@@ -23,6 +23,6 @@ export interface State {
   list(prefix: string): Soon<ReadonlyMap<string, string>>;
   /** Whether the store is there; throws or rejects where it is not. */
   ping(): Soon<void>;
-  /** What was written before is kept, as far as the store keeps anything. */
+  /** What was written before is kept, as far as the store keeps anything. Rejects when that takes too long. */
   close(): Soon<void>;
 }
