@@ -68,12 +68,15 @@ export interface BridgeOptions {
   args?: string[];
   env?: Record<string, string>;
   cwd?: string;
+  /** What starts the program, such as `setpriv` and its arguments. */
+  through?: readonly string[];
 }
 
 /** Starts `extauth-oauth` on pipes. */
-export function startBridge({ config, args = [], env = {}, cwd }: BridgeOptions = {}): Bridge {
+export function startBridge({ config, args = [], env = {}, cwd, through = [] }: BridgeOptions = {}): Bridge {
   const file = config === undefined ? undefined : typeof config === 'string' ? config : writeConfig(config);
-  const child = spawn(process.execPath, [program, ...args], {
+  const [command = '', ...rest] = [...through, process.execPath, program, ...args];
+  const child = spawn(command, rest, {
     stdio: 'pipe',
     cwd: cwd ?? temporaryFolder(),
     env: {
