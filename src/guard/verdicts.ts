@@ -4,7 +4,7 @@
 import { LRUCache } from 'lru-cache';
 import type { State } from '../state/state.ts';
 import type { Accepted, Cached, Credentials, Method, Refused, RefusedReason, Verdict } from '../verdict.ts';
-import { createDigest, type Digest } from './digest.ts';
+import { createDigest, createOwnDigest, type Digest } from './digest.ts';
 
 export interface VerdictsOptions {
   /** Milliseconds: `cache.token_ttl` and its like. 0 keeps nothing. */
@@ -66,8 +66,7 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
   // Apart: strangers' refusals must not push out what is good.
   const accepted = new LRUCache<string, Known>({ max: maxEntries });
   const refused = new LRUCache<string, Known>({ max: maxEntries });
-  const { randomBytes } = process.getBuiltinModule('node:crypto');
-  const ownName = createDigest(randomBytes(32));
+  const ownName = createOwnDigest();
   let sharedKey: Buffer | undefined;
   let sharedName: Digest = ownName;
   const longest = Math.max(ttl.token, ttl.password, ttl.refused, grace);
@@ -97,8 +96,9 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
     const { verdict } = known;
     if (verdict.outcome === 'refused')
       return { ...verdict, cache, detail: 'the provider said so before (cache.negative_ttl)' };
+    const { outcome, method } = verdict;
     const { localpart = verdict.localpart } = login.credentials;
-    return { ...verdict, cache, localpart };
+    return { outcome, method, localpart, cache };
   }
 
   async function lookUp(login: Login): Promise<Known | undefined> {
