@@ -35,6 +35,8 @@ export interface Log {
 /** Lines are collected for so long, or until there is so much: one write for many. */
 const COLLECT_FOR = 100;
 const COLLECT = 64 * 1024;
+/** UTF-8 of a UTF-16 code unit. */
+const MOST_BYTES = 3;
 /** What waits for a slow destination; beyond that, lines are lost. */
 const MAX_BUFFERED = 1024 * 1024;
 /** A file that cannot be opened is tried again after so long. */
@@ -54,7 +56,9 @@ const LEVELS: Readonly<Record<LogSettings['level'], number>> = {
 
 export function createLog(initial: LogSettings): Log {
   let settings = initial;
-  let collected = '';
+  // Bytes, not a text that grows: its pieces would be copied by each collection of garbage until they are written.
+  let collected = Buffer.alloc(0);
+  let length = 0;
   let timer: NodeJS.Timeout | undefined;
   let destination: sonicBoom.SonicBoom | undefined;
   let retryAt = 0;
@@ -67,16 +71,19 @@ export function createLog(initial: LogSettings): Log {
   }
 
   function writeJson(level: Level, event: string, members: string): void {
-    if (LEVELS[level] < LEVELS[settings.level] || collected.length > MAX_BUFFERED) return;
+    if (LEVELS[level] < LEVELS[settings.level]) return;
     const now = Date.now();
     if (now !== millisecond) {
       millisecond = now;
       timestamp = new Date(now).toISOString();
     }
     const more = members === '' ? '' : ',';
-    collected += `{"time":"${timestamp}","level":"${level}","event":"${event}"${more}${members}}\n`;
-    if (collected.length > COLLECT) hand();
-    else if (timer === undefined) {
+    const line = `{"time":"${timestamp}","level":"${level}","event":"${event}"${more}${members}}\n`;
+    const most = line.length * MOST_BYTES;
+    if (length > 0 && length + most > collected.length) hand();
+    if (most > collected.length) collected = Buffer.allocUnsafeSlow(Math.max(COLLECT, most));
+    length += collected.write(line, length);
+    if (timer === undefined) {
       timer = setTimeout(hand, COLLECT_FOR);
       timer.unref();
     }
@@ -90,14 +97,14 @@ export function createLog(initial: LogSettings): Log {
     if (destination === undefined) {
       if (retryAt <= Date.now()) retryAt = Date.now() + REOPEN_AFTER;
     } else {
-      destination.write(collected);
+      destination.write(collected.toString('utf8', 0, length));
     }
-    collected = '';
+    length = 0;
   }
 
   function reopen(): void {
     // What was collected before belongs to the old file.
-    if (collected !== '' && destination !== undefined) hand();
+    if (length > 0 && destination !== undefined) hand();
     destination?.end();
     destination = undefined;
     retryAt = 0;
@@ -122,7 +129,7 @@ export function createLog(initial: LogSettings): Log {
     user: (name, host) =>
       settings.users === 'plain' ? printable(name) : `#${sha256(`${host}\0${name}`).slice(0, 16)}`,
     async close() {
-      if (collected !== '') hand();
+      if (length > 0) hand();
       const open = destination;
       if (open === undefined) return true;
       const flushed = new Promise<boolean>((resolve) => open.flush(() => resolve(true)));
