@@ -136,7 +136,7 @@ const away = (reason: UnavailableReason): never => {
 };
 
 describe('a refused password', () => {
-  it('that a phone repeats all day reaches the provider once in five minutes', async () => {
+  it('that a phone repeats all day reaches the provider after 5 minutes, 10, 20, 40, and once an hour', async () => {
     for (const workers of [1, 8]) {
       const world = createWorld();
       const pool = Array.from({ length: workers }, () => worker(world, { random: 1 }));
@@ -145,10 +145,29 @@ describe('a refused password', () => {
         const answer = await pool[n % workers]?.('alice', 'old');
         assert.match(String(answer), /^not_authorized/);
       }
-      assert.ok(world.asked.length <= 304 && world.asked.length >= 280, `${workers}: ${world.asked.length}`);
+      assert.ok(world.asked.length <= 30 && world.asked.length >= 27, `${workers}: ${world.asked.length}`);
       world.provider = () => acceptance('alice');
       assert.equal(await pool[0]?.('alice', 'new'), 'alice', 'the new one works at once');
     }
+  });
+
+  it('is kept for longer each time that it is refused again, as whichever worker saw it', async () => {
+    const world = createWorld();
+    const pool = Array.from({ length: 3 }, () => worker(world));
+    const times: number[] = [];
+    for (let minute = 0; minute < 400; minute++) {
+      world.time = minute * MINUTE;
+      world.asked.length = 0;
+      await pool[minute % 3]?.('alice', 'old');
+      if (world.asked.length > 0) times.push(minute);
+    }
+    assert.deepEqual(times, [0, 5, 15, 35, 75, 135, 195, 255, 315, 375]);
+    world.time += 48 * 60 * MINUTE;
+    await pool[0]?.('alice', 'old');
+    world.asked.length = 0;
+    world.time += 5 * MINUTE;
+    await pool[0]?.('alice', 'old');
+    assert.equal(world.asked.length, 1, 'after two days it begins anew');
   });
 
   const longs: [RefusedReason, number][] = [

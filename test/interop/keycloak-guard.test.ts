@@ -61,7 +61,8 @@ describe('a Keycloak that locks accounts, and processes that share an LMDB', { s
     return found.filter(({ details }) => details?.username === user).length;
   }
 
-  // Within `negative_ttl`. After it the password is sent, and counted, once more: Keycloak has no memory of which one it was.
+  // Within `negative_ttl`. After it the password is sent, and counted, once more, and then ever more seldom: Keycloak has no
+  // memory of which one it was.
   it('see one wrong password however often it comes, and the right one works', async (context) => {
     const pool = await open(context, 4);
     const answers: number[] = [];
