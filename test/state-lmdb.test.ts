@@ -79,7 +79,7 @@ describe('the files of an LMDB state', () => {
         chownSync(folder, uid, uid);
       }
       const expected =
-        uid === 0 ? /state: others can write to .*: chmod 0700/ : /belongs to another user: install -d/;
+        uid === 0 ? /state: others can write to .*: chmod 0700/ : /belongs to another user: run this as user 12345/;
       await assert.rejects(openLmdbState({ folder }), expected);
       assert.deepEqual(readdirSync(folder), []);
     }
