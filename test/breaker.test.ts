@@ -212,6 +212,15 @@ describe('an endpoint', () => {
     },
   );
 
+  withTimers('is not looked at any more when nobody needs it', async () => {
+    const on = bench();
+    const underWay = Array.from({ length: 5 }, () => on.breaker.admit() as (ended: Ended) => void);
+    on.breaker.close();
+    for (const told of underWay) told('slow');
+    await on.pass(60_000);
+    assert.equal(on.probes.length, 0);
+  });
+
   withTimers('is back when a request that was under way is answered after all', async () => {
     const on = bench();
     const straggler = on.breaker.admit() as (ended: Ended) => void;

@@ -58,6 +58,7 @@ export function createBreaker({ now, random, probe, onChange }: BreakerOptions):
   let trial: symbol | undefined;
   let probes = 0;
   let timer: NodeJS.Timeout | undefined;
+  let closed = false;
 
   function open(ended: 'failed' | 'slow', why: string): void {
     if (state === 'closed') {
@@ -79,7 +80,7 @@ export function createBreaker({ now, random, probe, onChange }: BreakerOptions):
     const jittered = Math.min(milliseconds, LAST_PROBE) * (1 + JITTER * (2 * random() - 1));
     until = now() + jittered;
     clearTimeout(timer);
-    if (!needsProbe) return;
+    if (!needsProbe || closed) return;
     timer = setTimeout(look, jittered);
     timer.unref();
   }
@@ -146,6 +147,7 @@ export function createBreaker({ now, random, probe, onChange }: BreakerOptions):
     },
     isPaused: () => state !== 'closed',
     close() {
+      closed = true;
       clearTimeout(timer);
       state = 'closed';
     },
