@@ -372,6 +372,19 @@ describe('wrong passwords', () => {
     assert.match(await ask('alice', 'old'), /^not_authorized/, 'one that was counted may be asked for');
   });
 
+  it('are not tried for who has run out of time', async () => {
+    const flights = createFlights();
+    const signal = Object.assign(AbortSignal.abort(new Error('deadline')), { deadlineAt: 0 });
+    let asked = 0;
+    const ask = async (): Promise<Verdict> => {
+      asked++;
+      return refusal();
+    };
+    await assert.rejects(flights.share('alice', signal, ask), /deadline/);
+    await sleep(1);
+    assert.equal(asked, 0);
+  });
+
   it('cannot be tried many at a time', async () => {
     const world = createWorld(async () => {
       await sleep(5);

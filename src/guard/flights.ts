@@ -43,6 +43,8 @@ export function createFlights(): Flights {
 
   return {
     share(name, signal, ask) {
+      // It would never leave again, and nothing is asked for who is not there.
+      if (signal.aborted) return Promise.reject(signal.reason);
       let flight = flights.get(name);
       if (flight === undefined) {
         flight = start(name, ask);
