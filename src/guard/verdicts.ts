@@ -90,6 +90,7 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
       return keeping.isGood(known, wallClock()) ? told(known, login, 'hit') : undefined;
     },
     async findGrace(login) {
+      if (options.grace === 0) return undefined;
       // Others may know better by now: that the provider has refused it since.
       const known = (await lookUp(login)) ?? accepted.peek(ownName(login));
       if (known === undefined || !keeping.isGrace(known, wallClock())) return undefined;
