@@ -519,6 +519,21 @@ describe('while the provider is away', () => {
     for (const each of [ask, other]) assert.equal(await each('alice', 'token'), 'provider_timeout');
   });
 
+  it('who has been refused since stays out also where the store was away', async () => {
+    const world = createWorld(({ authcid }) => acceptance(authcid, 'introspection'));
+    const ask = worker(world, { grace: GRACE });
+    await ask('alice', 'token');
+    world.time = 2 * MINUTE;
+    const { set } = world.state;
+    world.state.set = () => {};
+    world.provider = () => refusal('token_inactive', 'introspection');
+    await ask('alice', 'token');
+    world.state.set = set;
+    world.time = 8 * MINUTE;
+    world.provider = () => away('provider_timeout');
+    assert.equal(await ask('alice', 'token'), 'provider_timeout');
+  });
+
   it('who has been refused since stays out also without negative_ttl', async () => {
     const world = createWorld(({ authcid }) => acceptance(authcid, 'introspection'));
     const settings = { grace: GRACE, negative_ttl: 0 };

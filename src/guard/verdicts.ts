@@ -63,7 +63,10 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
     const digest = digestOf(shared);
     const name = `v:${nameOf(login, digest)}`;
     const sealed = await shared.get(name);
-    return sealed === undefined ? undefined : unseal(sealed, name, digest);
+    const known = sealed === undefined ? undefined : unseal(sealed, name, digest);
+    // What we have been told ourselves since may not have come to the store.
+    const no = refused.peek(ownName(login));
+    return known !== undefined && no !== undefined && no.graceUntil >= known.graceUntil ? no : known;
   }
 
   function remember(name: string, known: Known): void {
