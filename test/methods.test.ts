@@ -52,6 +52,7 @@ function claims(more: Json = {}): Json {
 interface Result {
   /** The method of an accepted login, else the reason. */
   readonly verdict: string;
+  readonly method: string | undefined;
   readonly asked: readonly Endpoint[];
   readonly warnings: readonly string[];
 }
@@ -97,6 +98,7 @@ async function logIn(secret: string, options: Json = {}): Promise<Result> {
   directory.close();
   return {
     verdict: verdict.outcome === 'accepted' ? verdict.method : verdict.reason,
+    method: verdict.method,
     asked: scripted.seen.flatMap(({ endpoint }) => endpoint ?? []),
     warnings,
   };
@@ -316,6 +318,7 @@ describe('validation', () => {
     for (const validation of ['auto', 'jwt', 'introspection', 'userinfo']) {
       const result = await logIn(await long.token(claims({ iss: 'https://evil.example' })), { validation });
       assert.deepEqual([result.verdict, result.asked], ['iss_mismatch', []]);
+      assert.equal(result.method, 'jwt', 'nothing to remember: nobody has been asked');
     }
   });
 

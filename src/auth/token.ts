@@ -5,7 +5,7 @@ import type { Jwt } from '../oauth/jwt.ts';
 import { checkSignature, type SignatureFault } from '../oauth/key-set.ts';
 import type { Provider } from '../oauth/provider.ts';
 import { refused, type Verdict } from '../verdict.ts';
-import { ask, judgeAsked, judgeVouched, methodOf, type Token } from './ask.ts';
+import { ask, judgeAsked, judgeVouched, type Token } from './ask.ts';
 import { type ClaimRules, judgeClaims, judgeHeader, judgeIssuer } from './claims.ts';
 import { namesUser } from './identity.ts';
 import { goodUntil } from './lifetime.ts';
@@ -65,18 +65,17 @@ export async function judgeToken(token: Token, login: Login, provider: Provider)
   }
 
   const local = validation === 'auto' || validation.startsWith('jwt');
-  const method = local ? 'jwt' : methodOf(validation);
   const issuer = await provider.issuer(signal);
   let rules = rulesHere(provider, issuer, member(jwt.header, 'alg'));
   if (rules === undefined) {
     // Strangers' tokens must not make us ask for anything.
     const stranger = judgeIssuer(jwt, rulesOf(provider, issuer));
-    if (stranger !== undefined) return by(method, stranger);
+    if (stranger !== undefined) return by('jwt', stranger);
     rules = await rulesAsStated(provider, issuer, signal);
   }
   // Whose token it is comes before the signature: keys are those of one issuer.
   const early = judgeHeader(jwt, rules) ?? judgeIssuer(jwt, rules);
-  if (early !== undefined) return by(method, early);
+  if (early !== undefined) return by('jwt', early);
 
   if (local && (await hasKeys(login, provider))) {
     const fault = await during('jwt', provider.checkSignature(jwt, signal));
@@ -86,7 +85,7 @@ export async function judgeToken(token: Token, login: Login, provider: Provider)
   }
   // Claims that no key vouches for may refuse the token, and have nothing else to say.
   const verdict = judgeClaims(jwt, rules, now);
-  if (verdict !== undefined) return by(methodOf(validation), verdict);
+  if (verdict !== undefined) return by('jwt', verdict);
   step('claims', 'of this provider, for us, not expired');
   return judgeAsked(await ask(token, undefined, login, provider), token, login, provider);
 }
