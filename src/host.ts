@@ -80,10 +80,13 @@ export function createHosts(config: Config, options: HostOptions): Hosts {
     endpoints: () => loaded?.guards.gate.endpoints() ?? [],
     close() {
       for (const host of hosts.values()) host.close();
-      void shared.started()?.then(({ directory, guards }) => {
-        directory.close();
-        guards.close();
-      });
+      shared.started()?.then(
+        ({ directory, guards }) => {
+          directory.close();
+          guards.close();
+        },
+        () => {},
+      );
     },
   };
 }
@@ -132,7 +135,11 @@ function once<Value>(start: () => Promise<Value>): Once<Value> {
   let started: Promise<Value> | undefined;
   return Object.assign(
     () => {
-      started ??= start();
+      // What could not be loaded now (no descriptor is free) is tried again by the next.
+      started ??= start().catch((error: unknown) => {
+        started = undefined;
+        throw error;
+      });
       return started;
     },
     { started: () => started },
@@ -175,9 +182,12 @@ function createHost(
         .catch(() => {});
     },
     close() {
-      void ready.started()?.then(({ providers }) => {
-        for (const provider of providers) provider.close();
-      });
+      ready.started()?.then(
+        ({ providers }) => {
+          for (const provider of providers) provider.close();
+        },
+        () => {},
+      );
     },
   };
 }

@@ -77,8 +77,12 @@ export function start({ config, logLevel, onConfig = () => {}, observe }: Runnin
     let opened: Promise<Kept> | undefined;
     // With the first login, or shortly after the start.
     const get = (): Promise<Kept> => {
-      opened ??= import('./state/index.ts').then(({ createKept }) =>
-        createKept(settings, { maxEntries: cache.max_entries, onChange: onState }),
+      opened ??= import('./state/index.ts').then(
+        ({ createKept }) => createKept(settings, { maxEntries: cache.max_entries, onChange: onState }),
+        (error: unknown) => {
+          opened = undefined;
+          throw error;
+        },
       );
       return opened;
     };

@@ -437,7 +437,7 @@ describe('wrong passwords', () => {
     ['that was not sent', () => away('provider_unreachable'), false],
     ['while the endpoint is paused', () => away('provider_paused'), false],
     ['that is right', () => acceptance('alice'), false],
-    ['that is right, of an account that is not finished', () => refusal('account_incomplete'), false],
+    ['for an account that is not finished', () => refusal('account_incomplete'), true],
     ['that is right, of somebody who may not chat', () => refusal('rule_failed'), false],
   ];
   for (const [title, answer, costs] of counted) {

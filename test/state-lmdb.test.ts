@@ -79,7 +79,9 @@ describe('the files of an LMDB state', () => {
         chownSync(folder, uid, uid);
       }
       const expected =
-        uid === 0 ? /state: others can write to .*: chmod 0700/ : /belongs to another user: run this as user 12345/;
+        uid === 0
+          ? /state: others can write to .*: chmod 0700/
+          : /belongs to another user: run this as user 12345/;
       await assert.rejects(openLmdbState({ folder }), expected);
       assert.deepEqual(readdirSync(folder), []);
     }

@@ -49,8 +49,15 @@ const MAY_HAVE_BEEN_JUDGED: ReadonlySet<UnavailableReason> = new Set([
   'provider_timeout',
   'provider_error',
 ]);
-/** Of a locked account nobody knows whether the password was right, and each may lock it for longer. */
-const IS_WRONG: ReadonlySet<RefusedReason> = new Set(['not_authorized', 'account_disabled']);
+/**
+ * Of a locked account nobody knows whether the password was right, and each may lock it for longer; of one that is not
+ * finished it is a guess at the provider's words.
+ */
+const IS_WRONG: ReadonlySet<RefusedReason> = new Set([
+  'not_authorized',
+  'account_disabled',
+  'account_incomplete',
+]);
 /** Milliseconds before the deadline at which a provider that has not answered is taken to be away. */
 const LAST_MOMENT = 250;
 
