@@ -31,12 +31,13 @@ export interface Keeping {
   end(known: Known): number;
 }
 
-/** What the user or an administrator can put right while the secret stays the same is not held against it for long. */
+/** What the user, or an administrator of the provider, can put right while the secret stays the same is not held against it for long. */
 const SOON_OVER: ReadonlySet<RefusedReason> = new Set([
   'account_incomplete',
   'email_not_verified',
   'rule_failed',
   'scope_missing',
+  'username_missing',
 ]);
 const SOON = 30_000;
 /** What is known of the keys, of the clock, or of us, and not of the secret. */

@@ -19,7 +19,7 @@ export interface VerdictsOptions extends Lifetimes {
 export interface Verdicts {
   /** A name for the login, in this process alone. */
   nameOf(login: Login): string;
-  /** What this process knows, if it is still good. */
+  /** What can be known without waiting, if it is still good. */
   find(login: Login): Verdict | undefined;
   /** What anybody knows, if it is still good. */
   findShared(login: Login): Promise<Verdict | undefined>;
@@ -58,15 +58,42 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
     return sharedDigest;
   }
 
+  /** Where the verdict lies in the store, and what what lies there says. */
+  function placeOf(
+    login: Login,
+    store: State,
+  ): { name: string; open(sealed: string | undefined): Known | undefined } {
+    const digest = digestOf(store);
+    const name = `v:${nameOf(login, digest)}`;
+    return {
+      name,
+      open(sealed) {
+        const known = sealed === undefined ? undefined : unseal(sealed, name, digest);
+        // What we have been told ourselves since may not have come to the store.
+        const no = refused.peek(ownName(login));
+        return known !== undefined && no !== undefined && no.graceUntil >= known.graceUntil ? no : known;
+      },
+    };
+  }
+
   async function lookUp(login: Login): Promise<Known | undefined> {
     if (shared === undefined || keeping.keepsNothing) return undefined;
-    const digest = digestOf(shared);
-    const name = `v:${nameOf(login, digest)}`;
-    const sealed = await shared.get(name);
-    const known = sealed === undefined ? undefined : unseal(sealed, name, digest);
-    // What we have been told ourselves since may not have come to the store.
-    const no = refused.peek(ownName(login));
-    return known !== undefined && no !== undefined && no.graceUntil >= known.graceUntil ? no : known;
+    const { name, open } = placeOf(login, shared);
+    return open(await shared.get(name));
+  }
+
+  /** The same, of a store that nobody has to wait for. */
+  function peek(login: Login): Known | undefined {
+    if (shared?.peek === undefined || keeping.keepsNothing) return undefined;
+    const { name, open } = placeOf(login, shared);
+    return open(shared.peek(name));
+  }
+
+  function learned(login: Login, known: Known | undefined): Verdict | undefined {
+    if (known === undefined) return undefined;
+    // Also when its time is over: for how long it was kept counts if the next is the same again.
+    remember(ownName(login), known);
+    return keeping.isGood(known, wallClock()) ? told(known, login, 'hit') : undefined;
   }
 
   function remember(name: string, known: Known): void {
@@ -78,20 +105,14 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
   return {
     nameOf: ownName,
     find(login) {
-      if (accepted.size + refused.size === 0) return undefined;
-      const name = ownName(login);
-      const known = accepted.get(name) ?? refused.get(name);
-      return known !== undefined && keeping.isGood(known, wallClock())
-        ? told(known, login, 'hit')
-        : undefined;
+      if (accepted.size + refused.size > 0) {
+        const name = ownName(login);
+        const known = accepted.get(name) ?? refused.get(name);
+        if (known !== undefined && keeping.isGood(known, wallClock())) return told(known, login, 'hit');
+      }
+      return learned(login, peek(login));
     },
-    async findShared(login) {
-      const known = await lookUp(login);
-      if (known === undefined) return undefined;
-      // Also when its time is over: for how long it was kept counts if the next is the same again.
-      remember(ownName(login), known);
-      return keeping.isGood(known, wallClock()) ? told(known, login, 'hit') : undefined;
-    },
+    findShared: async (login) => learned(login, await lookUp(login)),
     async findGrace(login) {
       if (options.grace === 0) return undefined;
       // Others may know better by now: that the provider has refused it since.

@@ -97,6 +97,8 @@ export async function openLmdbState({
     throw new Error(`state: others have changed an entry of ${file} ${MAX_ATTEMPTS} times`);
   }
 
+  const look = (name: string): string | undefined => read(() => unpack(database.get(name), wallClock()));
+
   let sweeping = false;
   function tick(): void {
     schedule();
@@ -124,7 +126,8 @@ export async function openLmdbState({
 
   return {
     key,
-    get: (name) => read(() => unpack(database.get(name), wallClock())),
+    get: look,
+    peek: look,
     async set(name, value, lifetime) {
       await write(() => database.put(name, pack(value, lifetime, wallClock()), Math.random()));
     },

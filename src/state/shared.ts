@@ -141,6 +141,15 @@ export function createSharedState({
         (state) => state.get(name),
         () => {},
       ),
+    peek(name) {
+      const current = store;
+      try {
+        return current?.peek?.(name);
+      } catch (error) {
+        if (current !== undefined) failed(current, error);
+        return undefined;
+      }
+    },
     set: (name, value, lifetime) =>
       on(
         (state) => state.set(name, value, lifetime),

@@ -13,6 +13,8 @@ export interface State {
   /** The HMAC key that all who share the state have in common: no name in it says what it was made of. */
   readonly key: Buffer;
   get(name: string): Soon<string | undefined>;
+  /** The same, of a store that can be read without waiting. There is none elsewhere. */
+  peek?(name: string): string | undefined;
   set(name: string, value: string, lifetime: number): Soon<void>;
   /** What was there already, or `undefined` when it is ours that is there now. */
   putIfAbsent(name: string, value: string, lifetime: number): Soon<string | undefined>;
