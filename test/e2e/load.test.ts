@@ -63,7 +63,7 @@ before(async () => {
     login(`user-${index}`, token, 1),
     login(`user-${index + 1}`, token, 0),
     index % 4 === 0 ? login('user-0', forged, 0) : login(`user-${index}`, token, 1),
-    index % 2 === 0 ? login('alice', 'alice-password', 1) : login('alice', `wrong-${index}`, 0),
+    index % 2 === 0 ? login('alice', 'alice-password', 1) : login(`nobody-${index}`, 'wrong', 0),
   ]);
   daemon = await startDaemon({
     config: {
@@ -77,6 +77,9 @@ before(async () => {
         { path: extauth, protocol: 'extauth' },
         { path: dovecot, protocol: 'dovecot', host },
       ],
+      // The provider is asked for each wrong password, every time.
+      cache: { negative_ttl: 0 },
+      limits: { wrong_passwords: 'none' },
       // Every request is a line; what a disk makes of that is another question.
       log: { destination: '/dev/null' },
     },
