@@ -1,7 +1,7 @@
 // What the provider has said of logins, kept so that it is not asked the same again: in this process, and in the state that
 // workers share.
 import { LRUCache } from 'lru-cache';
-import type { State } from '../state/state.ts';
+import { fits, type State } from '../state/state.ts';
 import type { Accepted, Cached, Credentials, Verdict } from '../verdict.ts';
 import { createDigest, createOwnDigest, type Digest } from './digest.ts';
 import { createKeeping, type Known, type Lifetimes } from './known.ts';
@@ -128,8 +128,9 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
       if (shared !== undefined) {
         const digest = digestOf(shared);
         const name = `v:${nameOf(login, digest)}`;
+        const sealed = seal(known, name, digest);
         // Nobody waits for it.
-        void shared.set(name, seal(known, name, digest), keeping.end(known) - wallClock());
+        if (fits(sealed)) void shared.set(name, sealed, keeping.end(known) - wallClock());
       }
       return true;
     },

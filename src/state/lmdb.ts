@@ -4,12 +4,15 @@
 // lmdb-js can also run our code inside a write transaction. That is not used: the lock would then be held for as long as
 // an event loop takes, or for ever when its process is stopped. A conditional write (put, if the version is still this)
 // needs no code under the lock.
+//
+// It is held at 2.9.4: from 3.0 to 3.5.6 a write that fails (on a full disk) writes its message over the end of a buffer
+// of 100 bytes (mdb.c, last_error), which ends the process.
 import { chmodSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Database, type OwnName, pack, repack, unpack } from './entry.ts';
 import { claimFolder, friendly, identity, removeOrphanedLock } from './folder.ts';
 import { keyBeside } from './key-file.ts';
-import type { State } from './state.ts';
+import { fits, type State } from './state.ts';
 import { sweep } from './sweep.ts';
 import { createWrites, explain, within } from './writes.ts';
 
@@ -43,9 +46,9 @@ const MAX_READERS = 2048;
 const MAX_ATTEMPTS = 1000;
 /** What close() waits for writes that wait for others. */
 const CLOSE_WITHIN_MS = 100;
-const PING: OwnName = ' ping';
-/** Of a ping: more than the file has room for by chance when the disk is full. */
-const PING_TEXT = ' '.repeat(32 * 1024);
+/** Of a ping: more pages than a file has free by chance when the disk is full. */
+const PINGS: readonly OwnName[] = Array.from({ length: 32 }, (_, n) => ` ping${n}` as const);
+const PING_TEXT = ' '.repeat(1400);
 
 export async function openLmdbState({
   folder,
@@ -129,6 +132,7 @@ export async function openLmdbState({
     get: look,
     peek: look,
     async set(name, value, lifetime) {
+      if (!fits(value)) throw new Error('state: the value is too long');
       await write(() => database.put(name, pack(value, lifetime, wallClock()), Math.random()));
     },
     putIfAbsent: (name, value, lifetime) =>
@@ -172,7 +176,8 @@ export async function openLmdbState({
       }),
     async ping() {
       checkFile();
-      await write(() => database.put(PING, pack(PING_TEXT, 0, wallClock()), Math.random()));
+      const text = pack(PING_TEXT, 0, wallClock());
+      await Promise.all(PINGS.map((name) => write(() => database.put(name, text, Math.random()))));
       checkFile();
     },
     async close() {

@@ -37,7 +37,7 @@ const longestPause = 2000;
 /** What a ping writes, where nothing may be written but on a master, goes at once. */
 const pingLifetime = 1;
 
-/** Names per SCAN, and values per round trip: values have up to 64 KiB, and every round trip has its deadline. */
+/** Names per SCAN, and values per round trip: and every round trip has its deadline. */
 const scanCount = 1000;
 const valuesAtOnce = 32;
 /** What was there and then was not: that it happens again means that lifetimes are as short as a round trip. */

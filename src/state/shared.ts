@@ -25,6 +25,8 @@ const STRIKES = 2;
 /** Milliseconds until the next try. */
 const FIRST_RETRY = 500;
 const LAST_RETRY = 30_000;
+/** Milliseconds after which a store that was away is one that is there. */
+const STABLE = 10_000;
 
 export function createSharedState({
   open,
@@ -37,6 +39,7 @@ export function createSharedState({
   let isUp: boolean | undefined;
   let retries = 0;
   let strikes = 0;
+  let openedAt = Number.POSITIVE_INFINITY;
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
   let closing: Soon<void>;
@@ -61,7 +64,7 @@ export function createSharedState({
       // It has just written: what waited for the same lock does not wait any more.
       isStuck = false;
       ({ key } = opened);
-      retries = 0;
+      openedAt = performance.now();
       strikes = 0;
       say(true, 'the store is there');
     } catch (error) {
@@ -72,6 +75,9 @@ export function createSharedState({
   function again(error: unknown): void {
     if (closed) return;
     say(false, error instanceof Error ? error.message : 'no reason given');
+    // One that comes and goes (a disk that is full, or nearly) is looked at ever more seldom, too.
+    if (performance.now() - openedAt > STABLE) retries = 0;
+    openedAt = Number.POSITIVE_INFINITY;
     const wait = Math.min(LAST_RETRY, FIRST_RETRY * 2 ** retries++) * (1 + random() / 5);
     timer = setTimeout(() => void tryToOpen(), wait);
     timer.unref();

@@ -5,8 +5,8 @@
 export type Soon<Value> = Value | Promise<Value>;
 
 /**
- * Lifetimes are milliseconds from now; `Infinity` for what stays. Names are ASCII of at most 500 characters without spaces,
- * values text of at most 64 KiB. Every operation may throw or reject with whatever the store's library says: only
+ * Lifetimes are milliseconds from now; `Infinity` for what stays. Names are ASCII of at most 400 characters without spaces,
+ * values text that `fits`. Every operation may throw or reject with whatever the store's library says: only
  * `shared.ts` uses a store that can fail.
  */
 export interface State {
@@ -27,4 +27,15 @@ export interface State {
   ping(): Soon<void>;
   /** What was written before is kept, as far as the store keeps anything. Rejects when that takes too long. */
   close(): Soon<void>;
+}
+
+/**
+ * With its name it is in one page of an LMDB, beside another (me_nodemax is 2,038 bytes). What is longer has pages of its own,
+ * with which lmdb-js 3.5.6 has lost what others had written when a process was killed.
+ */
+const MAX_VALUE = 1500;
+
+/** Whether a value can be kept in any store. */
+export function fits(value: string): boolean {
+  return Buffer.byteLength(value) <= MAX_VALUE;
 }
