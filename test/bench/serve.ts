@@ -35,7 +35,7 @@ interface Setting {
 }
 
 /** One configuration for all: what is asked of whom depends on the virtual host. */
-function setting(origin: string): Setting {
+function setting(origin: string, { asks = false } = {}): Setting {
   const key = createKey('RS256');
   const path = temporaryPath('extauth.sock');
   const dovecotPath = temporaryPath('dovecot.sock');
@@ -44,6 +44,8 @@ function setting(origin: string): Setting {
     user_exists: true,
     revoke_after_login: false,
     token_prefix: 'token:',
+    // Who is asked is asked each time.
+    ...(asks ? { cache: { token_ttl: 0 } } : {}),
     listen: [
       { path, protocol: 'extauth' },
       { path: dovecotPath, protocol: 'dovecot', host: JWT_HOST },
@@ -88,7 +90,7 @@ interface Duty {
   readonly alone?: Target;
 }
 
-const duties = (made: Setting): readonly Duty[] => [
+const answeredHere = (made: Setting): readonly Duty[] => [
   {
     name: 'isuser',
     requests: isuserRequests(made),
@@ -103,20 +105,29 @@ const duties = (made: Setting): readonly Duty[] => [
     exchanges: 0,
     alone: { better: 'higher', must: 0.65, aim: 0.85 },
   },
-  ...asking,
 ];
 
+/** More than log in at a time: of one user, one would wait for the other, or have its answer. */
+const USERS = 10 * MOST;
+const ofUsers = (request: (user: string) => string): Buffer[] =>
+  Array.from({ length: USERS }, (_, n) => frame(request(`user${n}`)));
+
 const asking: readonly Duty[] = [
-  { name: 'password', requests: [frame('auth:alice:localhost:secret')], count: 600, exchanges: 2 },
+  {
+    name: 'password',
+    requests: ofUsers((user) => `auth:${user}:localhost:secret`),
+    count: 600,
+    exchanges: 2,
+  },
   {
     name: 'UserInfo',
-    requests: [frame('auth:alice:localhost:token:dG9rZW4tb2YtYWxpY2U')],
+    requests: ofUsers((user) => `auth:${user}:localhost:token:token-of-${user}`),
     count: 800,
     exchanges: 1,
   },
   {
     name: 'introspection',
-    requests: [frame('auth:alice:introspection.localhost:token:dG9rZW4tb2YtYWxpY2U')],
+    requests: ofUsers((user) => `auth:${user}:introspection.localhost:token:token-of-${user}`),
     count: 800,
     exchanges: 1,
   },
@@ -130,9 +141,12 @@ interface Rivals {
 }
 
 /** With a daemon and a pool that are started once: 64 processes take seconds. Who is not asked takes no time. */
-async function withRivals<Result>(work: (rivals: Rivals) => Promise<Result>): Promise<Result> {
-  const stub = await startStub();
-  const made = setting(stub.origin);
+async function withRivals<Result>(
+  { asks }: { asks: boolean },
+  work: (rivals: Rivals) => Promise<Result>,
+): Promise<Result> {
+  const stub = await startStub({ fault: 'everybody' });
+  const made = setting(stub.origin, { asks });
   const daemon = await startDaemon(made.config, made.path);
   const bridges = Array.from({ length: MOST }, () => startBridge(made.config));
   const connections = await connectMany(daemon, MOST);
@@ -159,34 +173,43 @@ async function counted(stub: Stub, { name, exchanges }: Duty, workers: readonly 
 }
 
 /** Logins a second and how long they take, with a provider that answers at once or that nobody asks. */
-export function serve(effort: Effort): Promise<Figure[]> {
-  return withRivals(async ({ stub, made, connections, bridges }) => {
-    const figures: Figure[] = [];
-    for (const duty of duties(made)) {
-      for (const number of WORKERS) {
-        const { requests, alone } = duty;
-        const load = { requests, count: Math.round(duty.count * effort.size) };
-        // A pool on one CPU is so slow that it would take most of the time.
-        const less = { requests, count: Math.round(load.count / (number === 1 ? 1 : POOL_LESS)) };
-        const ours = connections.slice(0, number);
-        const base = bridges.slice(0, number);
-        // What was measured before this has warmed up most of it.
-        for (const workers of [base, ours]) await closedLoop(workers, { requests, count: duty.count / 2 });
-        const pairs = await inPairs(
-          effort,
-          () => counted(stub, duty, base, less),
-          () => counted(stub, duty, ours, load),
-        );
-        const name = `serve, ${connectionsOf(number)}: ${duty.name} / ${bridgesOf(number)}`;
-        figures.push(
-          rateOf(name, pairs, number === 1 ? alone : undefined),
-          { name: `${name}, p50`, unit: 'us', ...each(pairs, ({ median }) => median) },
-          { name: `${name}, p99`, unit: 'us', ...each(pairs, ({ tail }) => tail) },
-        );
-      }
+export async function serve(effort: Effort): Promise<Figure[]> {
+  return [
+    ...(await withRivals({ asks: false }, (rivals) => compare(effort, rivals, answeredHere(rivals.made)))),
+    ...(await withRivals({ asks: true }, (rivals) => compare(effort, rivals, asking))),
+  ];
+}
+
+async function compare(
+  effort: Effort,
+  { stub, connections, bridges }: Rivals,
+  duties: readonly Duty[],
+): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (const duty of duties) {
+    for (const number of WORKERS) {
+      const { requests, alone } = duty;
+      const load = { requests, count: Math.round(duty.count * effort.size) };
+      // A pool on one CPU is so slow that it would take most of the time.
+      const less = { requests, count: Math.round(load.count / (number === 1 ? 1 : POOL_LESS)) };
+      const ours = connections.slice(0, number);
+      const base = bridges.slice(0, number);
+      // What was measured before this has warmed up most of it.
+      for (const workers of [base, ours]) await closedLoop(workers, { requests, count: duty.count / 2 });
+      const pairs = await inPairs(
+        effort,
+        () => counted(stub, duty, base, less),
+        () => counted(stub, duty, ours, load),
+      );
+      const name = `serve, ${connectionsOf(number)}: ${duty.name} / ${bridgesOf(number)}`;
+      figures.push(
+        rateOf(name, pairs, number === 1 ? alone : undefined),
+        { name: `${name}, p50`, unit: 'us', ...each(pairs, ({ median }) => median) },
+        { name: `${name}, p99`, unit: 'us', ...each(pairs, ({ tail }) => tail) },
+      );
     }
-    return figures;
-  });
+  }
+  return figures;
 }
 
 function rateOf(name: string, pairs: Pairs<Loop>, target: Target | undefined): Figure {
@@ -210,7 +233,7 @@ const roundsOf = (number: number): number => (number === 1 ? 5 : 3);
 
 /** What is added to the time that a provider takes which holds every answer for 50 ms. */
 export function serveLatency(effort: Effort): Promise<Figure[]> {
-  return withRivals(async ({ stub, connections, bridges }) => {
+  return withRivals({ asks: true }, async ({ stub, connections, bridges }) => {
     const figures: Figure[] = [];
     for (const duty of asking) {
       const { requests, exchanges } = duty;

@@ -52,18 +52,22 @@ const server = createServer((request, response) => {
     if (request.url === '/holds') return answer(response, JSON.stringify(holds.splice(0)));
     if (request.url === '/asked') return answer(response, String(asked));
     asked++;
-    if (fault === 'everybody') return answerAbout(request, body, response);
+    if (fault === 'everybody') return hold(() => answerAbout(request, body, response));
     if (fault !== 'none') return FAULTS[fault](response);
     const text = ANSWERS[request.url]?.(`http://${request.headers.host}`);
     if (text === undefined) return response.writeHead(404).end();
-    if (latency === 0) return answer(response, text);
-    const since = performance.now();
-    setTimeout(() => {
-      holds.push(performance.now() - since);
-      answer(response, text);
-    }, latency);
+    hold(() => answer(response, text));
   });
 });
+
+function hold(say) {
+  if (latency === 0) return say();
+  const since = performance.now();
+  setTimeout(() => {
+    holds.push(performance.now() - since);
+    say();
+  }, latency);
+}
 
 function answer(response, text) {
   response.writeHead(200, { 'content-type': 'application/json', 'content-length': text.length });
@@ -75,6 +79,10 @@ function answerAbout({ url, headers }, body, response) {
     if (body.includes('password=wrong')) return refuse(response, 400, '{"error":"invalid_grant"}');
     const [, name] = /(?:^|&)username=([^&]*)/.exec(body);
     return answer(response, `{"access_token":"token-of-${name}","token_type":"Bearer","expires_in":300}`);
+  }
+  if (url === '/introspect') {
+    const [, name] = /(?:^|&)token=token-of-([^&]*)/.exec(body) ?? [];
+    return answer(response, `{"active":true,"client_id":"bench","sub":"id-of-${name}","username":"${name}"}`);
   }
   const [, name] = /^Bearer token-of-(.*)/.exec(headers.authorization) ?? [];
   if (name === undefined) return refuse(response, 401, '{"error":"invalid_token"}');
