@@ -79,6 +79,9 @@ describe('a real Keycloak', { skip }, () => {
         : {}),
       resource_owner_password: true,
       scope: 'openid profile',
+      // Keycloak is asked each time: it is its answers that are looked at.
+      cache: { token_ttl: 0, negative_ttl: 0 },
+      limits: { wrong_passwords: 'none' },
       ...options,
     };
   }
