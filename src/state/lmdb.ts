@@ -47,7 +47,7 @@ const MAX_ATTEMPTS = 1000;
 /** What close() waits for writes that wait for others. */
 const CLOSE_WITHIN_MS = 100;
 /** Of a ping: more pages than a file has free by chance when the disk is full. */
-const PINGS: readonly OwnName[] = Array.from({ length: 32 }, (_, n) => ` ping${n}` as const);
+const PINGS: readonly OwnName[] = Array.from({ length: 16 }, (_, n) => ` ping${n}` as const);
 const PING_TEXT = ' '.repeat(1400);
 
 export async function openLmdbState({

@@ -18,8 +18,9 @@ export interface SharedOptions {
   readonly random?: () => number;
 }
 
-/** Milliseconds for one operation, and for opening at the start. */
+/** Milliseconds for one operation, and for opening at the start, where a whole pool of workers does that at once. */
 const PATIENCE = 250;
+const AT_START = 1000;
 /** So many in a row, and the store is left alone. */
 const STRIKES = 2;
 /** Milliseconds until the next try. */
@@ -45,7 +46,7 @@ export function createSharedState({
   let closing: Soon<void>;
   /** A store could not be closed: something in it still waits. */
   let isStuck = false;
-  const atStart = inTime(tryToOpen()).catch(() => {});
+  const atStart = inTime(tryToOpen(), AT_START).catch(() => {});
 
   async function tryToOpen(): Promise<void> {
     try {
@@ -54,7 +55,7 @@ export function createSharedState({
       if (closed) return await opened.close();
       // To be opened it need not be able to keep anything: who then fails with the next login would come and go for ever.
       try {
-        await inTime(Promise.resolve(opened.ping()));
+        await inTime(Promise.resolve(opened.ping()), AT_START);
       } catch (error) {
         closeLater(opened);
         throw error;
@@ -198,13 +199,13 @@ export function createSharedState({
 }
 
 /** The same, but not later than that. A process that was held up itself looks once more before it blames the store. */
-async function inTime<Value>(work: Promise<Value>): Promise<Value> {
+async function inTime<Value>(work: Promise<Value>, patience = PATIENCE): Promise<Value> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      const give = (): void => reject(new Error(`no answer within ${PATIENCE} ms`));
+      const give = (): void => reject(new Error(`no answer within ${patience} ms`));
       setImmediate(() => setImmediate(give));
-    }, PATIENCE);
+    }, patience);
   });
   try {
     return await Promise.race([work, late]);
