@@ -2,7 +2,7 @@
 import type { Reply } from './extauth/codec.ts';
 import type { Command } from './extauth/command.ts';
 import type { Answer } from './extauth/session.ts';
-import type { Hosts } from './host.ts';
+import type { Host, Hosts } from './host.ts';
 import { judgeLogin } from './judge.ts';
 import { type Report, shown, type Told } from './report.ts';
 import { refused, Secret, unavailable, type Verdict } from './verdict.ts';
@@ -67,18 +67,34 @@ export function createAnswer(options: AnswerOptions): Answer {
       }
       case 'isuser':
         if (host === undefined) return conclude(context, unknownHost(command.host, current.hosts), 'no');
-        return host.settings.user_exists
-          ? conclude(context, { outcome: 'exists' }, 'yes')
-          : conclude(context, { outcome: 'unknown' }, 'no');
+        return exists(context, command.user, command.host, host);
       case 'setpass':
         return conclude(context, refused('unsupported'), setpass);
-      case 'tryregister':
       case 'removeuser':
+        // The account itself is not ours to remove.
+        return host === undefined
+          ? conclude(context, unknownHost(command.host, current.hosts), 'no')
+          : host
+              .forgetUser(command.user, command.host)
+              .catch(() => {})
+              .then(() => conclude(context, refused('unsupported'), 'no'));
+      case 'tryregister':
       case 'removeuser3':
       case 'certauth':
         return conclude(context, refused('unsupported'), 'no');
     }
   };
+
+  function exists(context: Context, user: string, name: string, host: Host): Reply | Promise<Reply> {
+    const told = (known: boolean): Reply =>
+      known
+        ? conclude(context, { outcome: 'exists' }, 'yes')
+        : conclude(context, { outcome: 'unknown' }, 'no');
+    const { user_exists } = host.settings;
+    if (user_exists !== 'known') return told(user_exists);
+    const known = host.isKnown(user, name);
+    return known instanceof Promise ? known.then(told) : told(known);
+  }
 
   function conclude({ command, arrivedAt }: Context, told: Told, reply: Reply): Reply {
     report(

@@ -12,9 +12,16 @@ import type { Directory, KeyAge } from './oauth/directory.ts';
 import type { Exchange } from './oauth/http.ts';
 import type { Provider } from './oauth/provider.ts';
 import type { Kept } from './state/index.ts';
+import type { Soon } from './state/state.ts';
+import { withUsers } from './users/judge.ts';
+import type { Users } from './users/users.ts';
 
 export interface Host extends Judge {
   readonly settings: HostSettings;
+  /** Whether somebody of this name has logged in at `name`. Never throws or rejects: true where nobody can say. */
+  isKnown(localpart: string, name: string): Soon<boolean>;
+  /** Leaves nothing of the user. Rejects when that cannot be done. */
+  forgetUser(localpart: string, name: string): Promise<void>;
   /** Loads what a login needs and fetches the providers' metadata and keys. Never throws. */
   warmUp(): Promise<void>;
   close(): void;
@@ -99,6 +106,7 @@ interface Shared {
   readonly auth: typeof import('./auth/index.ts');
   readonly directory: Directory;
   readonly guards: Guards;
+  readonly users: Users;
 }
 
 async function load(
@@ -106,9 +114,10 @@ async function load(
   { observe, onPause, step, state = () => inThisProcess(cache.max_entries) }: HostOptions,
   onKeysChanged: () => void,
 ): Promise<Shared> {
-  const [auth, { createGuards }, kept] = await Promise.all([
+  const [auth, { createGuards }, { createUsers }, kept] = await Promise.all([
     import('./auth/index.ts'),
     import('./guard/index.ts'),
+    import('./users/users.ts'),
     state(),
   ]);
   const now = (): number => performance.now();
@@ -117,6 +126,7 @@ async function load(
     auth,
     directory: auth.createDirectory({ observe, now, onKeysChanged }),
     guards: createGuards({ cache, limits, deadline, ...kept, now, wallClock: Date.now, onPause, step }),
+    users: createUsers({ state: kept.state, wallClock: Date.now }),
   };
 }
 
@@ -153,22 +163,38 @@ function createHost(
 ): Host & { forget(): void } {
   const remembered = createRemembered({ keepFor: cache.token_ttl, maxEntries: cache.max_entries });
   const wallClock = Date.now;
+  const pins = settings.pin_subject;
+  const keepsUsers = pins || settings.user_exists === 'known';
   let judge: Judge | undefined;
+  let users: Users | undefined;
   const ready = once(async () => {
-    const { auth, directory, guards } = await shared();
+    const { auth, directory, guards, ...common } = await shared();
+    users = common.users;
     const { observe, afterwards, step, warn } = options;
     const [first, ...others] = settings.providers;
     const create = (provider: typeof first): Provider =>
       auth.createProvider({ settings: provider, directory, observe, guard: guards.gate.guard, wallClock });
     const providers = [create(first), ...others.map(create)] as const;
     const inner = auth.createJudge({ settings, providers, wallClock, afterwards, step, warn });
-    judge = guards.guard(inner, settings, remembered);
+    const watched = keepsUsers ? withUsers(inner, { users, pins, warn: warn ?? (() => {}) }) : inner;
+    judge = guards.guard(watched, settings, remembered);
     return { providers, judge };
   });
 
   return {
     settings,
     forget: remembered.forget,
+    isKnown(localpart, name) {
+      if (users !== undefined) return users.isKnown(name, localpart);
+      return shared().then(
+        ({ users }) => users.isKnown(name, localpart),
+        () => true,
+      );
+    },
+    async forgetUser(localpart, name) {
+      const { users } = await shared();
+      await users.forget(name, localpart);
+    },
     // As long as nothing is loaded, nothing is known.
     accountOf: (credentials) => judge?.accountOf(credentials),
     atOnce: (credentials) => judge?.atOnce(credentials),

@@ -38,6 +38,7 @@ export type RefusedReason =
   | 'user_mismatch'
   | 'domain_not_allowed'
   | 'email_not_verified'
+  | 'subject_changed'
   // the guard
   | 'budget_exhausted';
 
@@ -76,6 +77,8 @@ export interface Accepted {
   readonly method: Method;
   /** Who it is: the localpart that the provider's name for the user comes to. */
   readonly localpart: string;
+  /** Who it is for the provider, whatever the name (OpenID Connect Core section 5.7), where that says so. */
+  readonly subject?: { readonly issuer: string; readonly sub: string };
   /**
    * The end that the token says itself, in milliseconds of the wall clock. By method `jwt`, for which nobody had to be
    * asked, the same secret is good for the same user until then, as long as the provider's keys are the same.

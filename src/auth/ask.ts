@@ -151,7 +151,17 @@ export function judgeVouched(vouched: Vouched | Refused, asked: Asked, provider:
       ? judgeIdentity(claims, asked.credentials, settings)
       : (judgeSubject(claims, settings) ??
         judgeIdentity(naming.claims, asked.credentials, { ...settings, username_field: [naming.field] })));
-  return typeof judged === 'string' ? accepted(method, judged) : by(method, judged);
+  if (typeof judged !== 'string') return by(method, judged);
+  const sub = member(claims, 'sub');
+  const isNamed = typeof sub === 'string' && sub !== '';
+  return accepted(method, judged, isNamed ? { issuer: nameOf(settings), sub } : undefined);
+}
+
+/** What the provider is called where subjects are compared: its issuer, or what stands for one. */
+function nameOf(settings: ProviderSettings): string {
+  const { issuer, discovery_url, validation_endpoint, introspection_endpoint } = settings;
+  const published = discovery_url?.replace(/\/\.well-known\/[^/]*$/, '');
+  return issuer ?? published ?? validation_endpoint ?? introspection_endpoint ?? '';
 }
 
 /** The verdict on a token that somebody was asked about; a good one says when the token ends, where anybody has said so. */

@@ -1,7 +1,7 @@
 // One login on its way through the methods: who asked, until when, and whom to tell.
 import { ProviderError } from '../oauth/errors.ts';
 import type { Provider } from '../oauth/provider.ts';
-import type { Credentials, Method, Refused, Verdict } from '../verdict.ts';
+import type { Accepted, Credentials, Method, Refused } from '../verdict.ts';
 import type { ClaimRules } from './claims.ts';
 
 /** What is known of a login before anybody is asked. */
@@ -87,8 +87,10 @@ export function by(method: Method, verdict: Refused): Refused {
   return { ...verdict, method };
 }
 
-export function accepted(method: Method, localpart: string): Verdict {
-  return { outcome: 'accepted', method, localpart };
+export function accepted(method: Method, localpart: string, subject?: Accepted['subject']): Accepted {
+  return subject === undefined
+    ? { outcome: 'accepted', method, localpart }
+    : { outcome: 'accepted', method, localpart, subject };
 }
 
 /** What `work` comes to. A failure says by which method it was tried; one and the same error may have failed several. */

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import yargs from 'yargs';
 import { EXIT } from './exit.ts';
+import type { UsersTask } from './users.ts';
 
 export async function main(args: readonly string[]): Promise<void> {
   // `check | head`: who reads no more has seen enough.
@@ -47,6 +48,34 @@ export async function main(args: readonly string[]): Promise<void> {
         process.exitCode = await login({ config: fileOf(config), jid, stdin, print });
       },
     )
+    .command('users', 'who has logged in, and whose the names are (with state: lmdb or redis)', (command) => {
+      const task = (name: 'show' | 'forget' | 'unpin', describe: string): void => {
+        command.command(
+          `${name} <jid>`,
+          describe,
+          (each) =>
+            each.positional('jid', { type: 'string', demandOption: true, describe: 'user@virtual.host' }),
+          ({ jid, config, json }) => run({ task: name, jid }, config, json),
+        );
+      };
+      const run = async (wanted: UsersTask, config: unknown, json: unknown): Promise<void> => {
+        const { users } = await import('./users.ts');
+        const options = { config: fileOf(config), json: json === true, print, complain };
+        process.exitCode = await users(wanted, options);
+      };
+      command.command(
+        'list',
+        'all of them, with their first and last day',
+        (each) => each.option('host', { type: 'string', describe: 'of this virtual host only' }),
+        ({ host, config, json }) => run({ task: 'list', host }, config, json),
+      );
+      task('show', 'what is known of one');
+      task('forget', 'leave nothing of a user: the next of this name is a new one');
+      task('unpin', 'let the next who logs in by this name have it (after subject_changed)');
+      return command
+        .option('json', { type: 'boolean', default: false, describe: 'as JSON' })
+        .demandCommand(1);
+    })
     .option('config', { type: 'string', describe: 'configuration file (YAML or JSON)', global: true })
     .option('log-level', {
       choices: LEVELS,
@@ -85,6 +114,10 @@ class UsageError extends Error {
 
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
+}
+
+function complain(line: string): void {
+  process.stderr.write(`${line}\n`);
 }
 
 /** The working directory is a server's to choose, but here somebody has typed the name in it. */

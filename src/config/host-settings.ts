@@ -8,22 +8,34 @@ export interface HostSettings {
   readonly pattern: string;
   readonly credential: 'auto' | 'token' | 'password';
   readonly token_prefix: string | undefined;
-  readonly user_exists: boolean;
+  readonly user_exists: boolean | 'known';
+  /** Whether a localpart belongs to the first subject of the provider that logs in. */
+  readonly pin_subject: boolean;
   /** Whether passwords are taken at all. */
   readonly passwords: boolean;
   /** Passwords go to the first one, a token to the one whose issuer it names. */
   readonly providers: readonly [ProviderSettings, ...ProviderSettings[]];
 }
 
-export function completeHost({ pattern, drafts }: Draft, completion: Completion): HostSettings {
+/** `lasts`: the state does, beyond the end of this process. */
+export function completeHost(
+  { pattern, drafts }: Draft,
+  { lasts, ...completion }: Completion & { readonly lasts: boolean },
+): HostSettings {
   const [first, ...others] = drafts;
-  const { credential, token_prefix, user_exists } = first.options;
+  const {
+    credential,
+    token_prefix,
+    user_exists = lasts ? 'known' : true,
+    pin_subject = lasts,
+  } = first.options;
   const provider = completeProvider(first, pattern, completion);
   return {
     pattern,
     credential,
     token_prefix,
     user_exists,
+    pin_subject,
     passwords: provider.passwords,
     // A credential of the host's name is that of its first provider: the others are strangers to it.
     providers: [provider, ...others.map((draft) => completeProvider(draft, '', completion))],

@@ -60,8 +60,10 @@ export function loadConfig(surroundings: Surroundings = {}, reader = createReade
   }
   const { process: options, hosts: drafts, problems: found, warnings } = parseConfig(readData(file, reader));
   const problems = [...found];
+  const completion = { env, reader, problems, warnings: warnings as Problem[] };
+  const state = completeState(options, completion);
   const hosts = drafts.map((draft) =>
-    completeHost(draft, { env, reader, problems, warnings: warnings as Problem[] }),
+    completeHost(draft, { ...completion, lasts: state.store !== 'memory' }),
   );
   const borrowed = hosts.flatMap(({ providers }) => providers).filter(({ sharedSecret }) => sharedSecret);
   const different = new Set(
@@ -83,7 +85,6 @@ export function loadConfig(surroundings: Surroundings = {}, reader = createReade
         'have several providers or clients, and one secret for all (EXTAUTH_OAUTH_CLIENT_SECRET or the credential client_secret): name each its own by client_secret_file or the credential client_secret.<host>',
     });
   }
-  const state = completeState(options, { env, reader, problems, warnings: warnings as Problem[] });
   if (problems.length > 0) throw new ConfigError(unique(problems), file);
   return { file, process: options, hosts, state, warnings: unique(warnings) };
 }

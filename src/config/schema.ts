@@ -111,7 +111,10 @@ export const hostOptions = {
   username_case: v.optional(word('exact', 'ascii', 'nodeprep'), 'ascii'),
   jid_escape: v.optional(word('xep0106', 'prosody-0.11'), 'xep0106'),
   require_email_verified: v.optional(flag, true),
-  user_exists: v.optional(flag, true),
+  /** Default: true with a state that lasts (LMDB, Redis). */
+  pin_subject: v.optional(flag),
+  /** Default: `known` with a state that lasts, else true. */
+  user_exists: v.optional(v.union([flag, word('known')], 'must be true, false or known')),
   // the way there
   http: v.optional(v.strictObject(http), {}),
   /** Taken from mod_auth_oauth_external so that its configuration loads; without effect, which the log says. */
@@ -123,7 +126,14 @@ export const hostOptions = {
 } as const;
 
 /** Decided before it is known whose token it is: not to be said of a single provider of several. */
-export const ofTheHost = ['credential', 'token_prefix', 'user_exists', 'jid_escape', 'providers'] as const;
+export const ofTheHost = [
+  'credential',
+  'token_prefix',
+  'user_exists',
+  'pin_subject',
+  'jid_escape',
+  'providers',
+] as const;
 
 /** What holds for the whole process. */
 export const processOptions = {

@@ -40,8 +40,13 @@ const SOON_OVER: ReadonlySet<RefusedReason> = new Set([
   'username_missing',
 ]);
 const SOON = 30_000;
-/** What is known of the keys, of the clock, or of us, and not of the secret. */
-const NEVER: ReadonlySet<RefusedReason> = new Set(['kid_unknown', 'budget_exhausted', 'not_yet_valid']);
+/** What is known of the keys, of the clock, or of us, and not of the secret; a pin may be gone the next moment. */
+const NEVER: ReadonlySet<RefusedReason> = new Set([
+  'kid_unknown',
+  'budget_exhausted',
+  'not_yet_valid',
+  'subject_changed',
+]);
 /**
  * A password that is refused again is kept for twice as long as the time before, up to so many times `negative_ttl`.
  * Providers count failures for hours (Keycloak: 30 in twelve) or until there has been none for half an hour (Active

@@ -41,6 +41,7 @@ export function createSharedState({
   let retries = 0;
   let strikes = 0;
   let openedAt = Number.POSITIVE_INFINITY;
+  let failures = 0;
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
   let closing: Soon<void>;
@@ -92,6 +93,7 @@ export function createSharedState({
 
   /** One failure in a row may be a moment in which the disk or this machine had other things to do. */
   function failed(which: State, error: unknown): void {
+    failures++;
     if (store !== which || ++strikes < STRIKES) return;
     store = undefined;
     closeLater(which);
@@ -138,24 +140,34 @@ export function createSharedState({
     }
   }
 
+  function peek(name: string): string | undefined {
+    const current = store;
+    try {
+      return current?.peek?.(name);
+    } catch (error) {
+      if (current !== undefined) failed(current, error);
+      return undefined;
+    }
+  }
+
   return {
     started: atStart,
     get key() {
       return key;
+    },
+    get isAway() {
+      return store === undefined;
+    },
+    get failures() {
+      return failures;
     },
     get: (name) =>
       on(
         (state) => state.get(name),
         () => {},
       ),
-    peek(name) {
-      const current = store;
-      try {
-        return current?.peek?.(name);
-      } catch (error) {
-        if (current !== undefined) failed(current, error);
-        return undefined;
-      }
+    get peek() {
+      return store?.peek === undefined ? undefined : peek;
     },
     set: (name, value, lifetime) =>
       on(

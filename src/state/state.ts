@@ -12,9 +12,13 @@ export type Soon<Value> = Value | Promise<Value>;
 export interface State {
   /** The HMAC key that all who share the state have in common: no name in it says what it was made of. */
   readonly key: Buffer;
+  /** The store that is behind it does not answer now: what is not found may be there all the same. */
+  readonly isAway?: boolean;
+  /** How often it did not answer so far. */
+  readonly failures?: number;
   get(name: string): Soon<string | undefined>;
   /** The same, of a store that can be read without waiting. There is none elsewhere. */
-  peek?(name: string): string | undefined;
+  readonly peek?: ((name: string) => string | undefined) | undefined;
   set(name: string, value: string, lifetime: number): Soon<void>;
   /** What was there already, or `undefined` when it is ours that is there now. */
   putIfAbsent(name: string, value: string, lifetime: number): Soon<string | undefined>;

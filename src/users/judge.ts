@@ -1,0 +1,43 @@
+// A judge around a judge: whoever is accepted leaves a record, and must be who the localpart belongs to.
+import type { Judge } from '../auth/authenticate.ts';
+import { type Accepted, type Credentials, type Refused, refused, type Verdict } from '../verdict.ts';
+import type { Seen, Users } from './users.ts';
+
+export interface WithUsersOptions {
+  readonly users: Users;
+  /** Whether a localpart belongs to the first subject that logs in (`pin_subject`). */
+  readonly pins: boolean;
+  /** For the operator. The same text again is not said again. */
+  readonly warn: (message: string) => void;
+}
+
+export function withUsers(judge: Judge, { users, pins, warn }: WithUsersOptions): Judge {
+  function seenOf({ host }: Credentials, { localpart, subject }: Accepted): Seen {
+    if (pins && subject === undefined) warn(NO_SUBJECT);
+    return { host, localpart, pin: pins ? subject : undefined };
+  }
+
+  return {
+    accountOf: judge.accountOf,
+    atOnce(credentials) {
+      const verdict = judge.atOnce(credentials);
+      if (verdict?.outcome !== 'accepted') return verdict;
+      // Else there is something to look up, or to write.
+      return users.isAdmitted(seenOf(credentials, verdict)) ? verdict : undefined;
+    },
+    async authenticate(credentials, signal): Promise<Verdict> {
+      const verdict = await judge.authenticate(credentials, signal);
+      if (verdict.outcome !== 'accepted') return verdict;
+      const isOwner = await users.admit(seenOf(credentials, verdict));
+      return isOwner ? verdict : changed(credentials, verdict);
+    },
+  };
+}
+
+const NO_SUBJECT =
+  'the provider says no sub: nobody can tell whether a name was given to somebody else in the meantime (pin_subject)';
+
+function changed({ host }: Credentials, { localpart, method }: Accepted): Refused {
+  const detail = `the provider has another subject of this name than before: if that is right, extauth-oauth users unpin ${localpart}@${host}`;
+  return { ...refused('subject_changed', detail), method };
+}
