@@ -2,7 +2,7 @@
 // the provider's subject. A name that the provider gives to somebody else later, or that two accounts fold to, stays with
 // whom it belonged to (OpenID Connect Core section 5.7: a name is not an identity).
 import { createDigest, type Digest } from '../guard/digest.ts';
-import type { Soon, State } from '../state/state.ts';
+import { fits, type Soon, type State } from '../state/state.ts';
 
 /** What is kept of one user. */
 export interface User {
@@ -110,7 +110,13 @@ export function createUsers({ state, wallClock }: UsersOptions): Users {
     return seal(name, text) === sealed ? text : undefined;
   }
 
-  const textOf = ({ issuer, sub }: Pin): string => JSON.stringify([issuer, sub]);
+  /** A subject is of at most 255 characters (OpenID Connect Core section 2); a longer one is known by its digest. */
+  function textOf({ issuer, sub }: Pin): string {
+    const text = JSON.stringify([issuer, sub]);
+    return fits(seal('', text))
+      ? text
+      : JSON.stringify([issuer.slice(0, 255), digestNow()('sub', issuer, sub)]);
+  }
 
   async function readRecord(host: string, localpart: string): Promise<User | undefined> {
     const name = nameOf(RECORD, host, localpart);
@@ -134,6 +140,8 @@ export function createUsers({ state, wallClock }: UsersOptions): Users {
 
   async function record(name: string, { host, localpart }: Seen): Promise<void> {
     const day = today();
+    // No provider has such names; who had one would be unknown.
+    if (!fits(seal(name, JSON.stringify({ host, localpart, first: day, last: day })))) return;
     const textFrom = (first: string): string => JSON.stringify({ host, localpart, first, last: day });
     const there = await state.putIfAbsent(name, seal(name, textFrom(day)), FOR_EVER);
     const known = parse<User>(unseal(name, there));
