@@ -149,7 +149,7 @@ export function createGuard(options: GuardOptions): Judge {
     },
     async authenticate(credentials, signal) {
       const login = { credentials, settings };
-      const verdict = await flights.share(verdicts.nameOf(login), signal, (shared) => ask(login, shared));
+      const verdict = await flights.share(verdicts.nameOf(login), signal, () => ask(login, signal));
       remembered.keep(credentials, verdict, wallClock());
       return verdict;
     },

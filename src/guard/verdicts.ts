@@ -41,8 +41,8 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
   const { maxEntries, shared, wallClock } = options;
   const keeping = createKeeping(options);
   // Apart: strangers' refusals must not push out what is good.
-  const accepted = new LRUCache<string, Known>({ max: maxEntries });
-  const refused = new LRUCache<string, Known>({ max: maxEntries });
+  const accepted = new LRUCache<string, Known>(room(maxEntries));
+  const refused = new LRUCache<string, Known>(room(maxEntries));
   const ownDigest = createOwnDigest();
   let sharedKey: Buffer | undefined;
   let sharedDigest: Digest = ownDigest;
@@ -139,6 +139,11 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
       refused.clear();
     },
   };
+}
+
+/** By size, each of 1: with a number of entries, lru-cache makes room for all of them at once, which takes milliseconds. */
+function room(entries: number): { maxSize: number; sizeCalculation: () => number } {
+  return { maxSize: entries, sizeCalculation: () => 1 };
 }
 
 function nameOf({ credentials, settings }: Login, digest: Digest): string {

@@ -27,7 +27,8 @@ export interface MemoryOptions {
 }
 
 export function createMemoryState({ now, maxEntries, key }: MemoryOptions): MemoryState {
-  const entries = new LRUCache<string, Entry>({ max: maxEntries });
+  // Not by `max`: lru-cache would make room for all of them at once, which takes milliseconds.
+  const entries = new LRUCache<string, Entry>({ maxSize: maxEntries, sizeCalculation: () => 1 });
   const { randomBytes } = process.getBuiltinModule('node:crypto');
 
   function find(name: string): Entry | undefined {
