@@ -80,9 +80,10 @@ function worker(world: World, options: Settings = {}) {
       return world.provider(credentials, signal);
     },
   };
+  const budget = createBudget({ limit: 'limit' in options ? options.limit : limit, state });
   const guard = createGuard({
     judge,
-    settings,
+    settings: () => settings,
     remembered: createRemembered({ keepFor: token_ttl, maxEntries }),
     verdicts: createVerdicts({
       ttl: { token: token_ttl, password: password_ttl, refused: negative_ttl },
@@ -92,8 +93,12 @@ function worker(world: World, options: Settings = {}) {
       wallClock,
       random: () => random,
     }),
-    budget: createBudget({ limit: 'limit' in options ? options.limit : limit, state }),
-    turns: createTurns({ state, now: () => performance.now() }),
+    budget,
+    turns: createTurns({
+      shared: isShared ? { state, nameOf: budget.nameOf } : undefined,
+      now: () => performance.now(),
+    }),
+
     flights: createFlights(),
     wallClock,
     now: () => performance.now(),

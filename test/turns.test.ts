@@ -14,7 +14,7 @@ function processes() {
     Object.assign(new AbortController().signal, { deadlineAt: time + 1000 }) as Deadline;
   return {
     state,
-    take: () => createTurns({ state, now }).take('alice', signal()),
+    take: () => createTurns({ shared: { state, nameOf: (account) => account }, now }).take('alice', signal()),
     pass: (milliseconds: number): void => {
       time += milliseconds;
     },

@@ -46,7 +46,7 @@ export function createBudget({ limit, state }: BudgetOptions): Budget {
   return {
     nameOf: (account) => named('account', account),
     async isSpent(attempt) {
-      if (limit === undefined) return false;
+      if (limit === undefined || state.isEmpty) return false;
       const [count, before] = await Promise.all([state.get(spent(attempt)), state.get(counted(attempt))]);
       return Number(count ?? 0) >= limit.count && before === undefined;
     },

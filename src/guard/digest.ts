@@ -28,9 +28,13 @@ export function createDigest(key: Buffer): Digest {
  * it, so it must not leave the process.
  */
 export function createOwnDigest(): Digest {
-  const { hash, randomBytes } = process.getBuiltinModule('node:crypto');
-  const start = padded(randomBytes(HASH), 0, TEXT);
-  return (...parts) => withText(start, parts, (input) => hash('sha256', input, 'base64url'));
+  let start: Buffer | undefined;
+  return (...parts) => {
+    // Not before it is needed: node:crypto takes as long to load as the rest of a first login.
+    const { hash, randomBytes } = process.getBuiltinModule('node:crypto');
+    start ??= padded(randomBytes(HASH), 0, TEXT);
+    return withText(start, parts, (input) => hash('sha256', input, 'base64url'));
+  };
 }
 
 /** What `use` makes of the block that `buffer` begins with, and the parts behind them. */
@@ -39,15 +43,20 @@ function withText(
   parts: readonly (string | undefined)[],
   use: (input: Buffer) => string,
 ): string {
-  // Every part with its length: no two lists run together to the same text.
-  let text = '';
-  for (const part of parts) text += part === undefined ? '-' : `${part.length}:${part}`;
+  const text = joined(parts);
   // UTF-8 has at most three bytes for each of our characters.
   const input = 3 * text.length <= TEXT ? buffer : Buffer.concat([buffer], BLOCK + 3 * text.length);
   const end = BLOCK + input.write(text, BLOCK);
   const digest = use(input.subarray(0, end));
   input.fill(0, BLOCK, end);
   return digest;
+}
+
+/** Every part with its length: no two lists run together to the same text. */
+export function joined(parts: readonly (string | undefined)[]): string {
+  let text = '';
+  for (const part of parts) text += part === undefined ? '-' : `${part.length}:${part}`;
+  return text;
 }
 
 function padded(key: Buffer, pad: number, more: number): Buffer {

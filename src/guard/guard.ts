@@ -3,6 +3,7 @@
 import type { Judge } from '../auth/authenticate.ts';
 import { ProviderError } from '../oauth/errors.ts';
 import {
+  type Credentials,
   type Deadline,
   type RefusedReason,
   refused,
@@ -10,6 +11,7 @@ import {
   type Verdict,
 } from '../verdict.ts';
 import type { Budget } from './budget.ts';
+import { joined } from './digest.ts';
 import type { Flights } from './flights.ts';
 import type { Remembered } from './remembered.ts';
 import type { Turns } from './turns.ts';
@@ -18,7 +20,7 @@ import type { Login, Verdicts } from './verdicts.ts';
 export interface GuardOptions {
   readonly judge: Judge;
   /** Stands for all settings that a verdict depends on. */
-  readonly settings: string;
+  readonly settings: () => string;
   readonly remembered: Remembered;
   readonly verdicts: Verdicts;
   readonly budget: Budget;
@@ -93,7 +95,7 @@ export function createGuard(options: GuardOptions): Judge {
 
   async function askPassword(account: string, login: Login, signal: Deadline): Promise<Verdict> {
     const attempt = { account, secret: login.credentials.secret };
-    const turn = await turns.take(budget.nameOf(account), signal);
+    const turn = await turns.take(account, signal);
     try {
       // Whoever had the turn before may have tried the same.
       const known = verdicts.find(login) ?? (await verdicts.findShared(login));
@@ -149,9 +151,14 @@ export function createGuard(options: GuardOptions): Judge {
     },
     async authenticate(credentials, signal) {
       const login = { credentials, settings };
-      const verdict = await flights.share(verdicts.nameOf(login), signal, () => ask(login, signal));
+      const verdict = await flights.share(underWay(credentials), signal, () => ask(login, signal));
       remembered.keep(credentials, verdict, wallClock());
       return verdict;
     },
   };
+}
+
+/** A login while it is under way, among those of its virtual host. The secret is in memory for as long, anyway. */
+function underWay({ host, localpart, authcid, secret, isBearer }: Credentials): string {
+  return joined([isBearer ? 'bearer' : 'plain', host, localpart, authcid, secret.reveal()]);
 }

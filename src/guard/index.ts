@@ -35,7 +35,6 @@ export interface Guards {
 
 export function createGuards(options: GuardsOptions): Guards {
   const { cache, limits, deadline, state, isShared, now, wallClock, onPause, step } = options;
-  const { createHash } = process.getBuiltinModule('node:crypto');
   const verdicts = createVerdicts({
     ttl: { token: cache.token_ttl, password: cache.password_ttl, refused: cache.negative_ttl },
     grace: cache.unavailable_grace,
@@ -45,22 +44,25 @@ export function createGuards(options: GuardsOptions): Guards {
     random: Math.random,
   });
   const budget = createBudget({ limit: limits.wrong_passwords, state });
-  const turns = createTurns({ state, now });
-  const flights = createFlights();
+  const turns = createTurns({ shared: isShared ? { state, nameOf: budget.nameOf } : undefined, now });
   const gate = createGate({ concurrency: limits.provider_concurrency, deadline, now, onChange: onPause });
 
   return {
     gate,
     guard(judge, settings, remembered) {
-      const fingerprint = createHash('sha256').update(everythingIn(settings)).digest('base64');
+      let fingerprint: string | undefined;
       return createGuard({
         judge,
-        settings: fingerprint,
+        settings() {
+          const { createHash } = process.getBuiltinModule('node:crypto');
+          fingerprint ??= createHash('sha256').update(everythingIn(settings)).digest('base64');
+          return fingerprint;
+        },
         remembered,
         verdicts,
         budget,
         turns,
-        flights,
+        flights: createFlights(),
         wallClock,
         now,
         step,

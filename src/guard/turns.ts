@@ -19,7 +19,8 @@ export interface Turn {
 }
 
 export interface TurnsOptions {
-  readonly state: State;
+  /** What other processes take their turns by, and what an account is called there. */
+  readonly shared: { readonly state: State; readonly nameOf: (account: string) => string } | undefined;
   /** Milliseconds of a monotonic clock, that of deadlines. */
   readonly now: () => number;
 }
@@ -27,7 +28,7 @@ export interface TurnsOptions {
 /** How often it is looked whether another process is done: a tenth of what a provider takes to check a password. */
 const LOOK_EVERY = 15;
 
-export function createTurns({ state, now }: TurnsOptions): Turns {
+export function createTurns({ shared, now }: TurnsOptions): Turns {
   /** The last in the queue for each account in this process. */
   const queues = new Map<string, Promise<void>>();
 
@@ -46,7 +47,10 @@ export function createTurns({ state, now }: TurnsOptions): Turns {
       };
       try {
         if (before !== undefined) await within(patience - now(), before);
-        const name = `turn:${account}`;
+        // Nobody else is there; but who did not wait to the end may meet the one before.
+        if (shared === undefined) return { isOurs: before === undefined || now() < patience, done };
+        const { state } = shared;
+        const name = `turn:${shared.nameOf(account)}`;
         let until = 0;
         const claim = (): Soon<string | undefined> => {
           const lifetime = Math.max(1, signal.deadlineAt - now());

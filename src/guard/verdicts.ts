@@ -17,8 +17,6 @@ export interface VerdictsOptions extends Lifetimes {
 }
 
 export interface Verdicts {
-  /** A name for the login, in this process alone. */
-  nameOf(login: Login): string;
   /** What can be known without waiting, if it is still good. */
   find(login: Login): Verdict | undefined;
   /** What anybody knows, if it is still good. */
@@ -34,7 +32,7 @@ export interface Verdicts {
 export interface Login {
   readonly credentials: Credentials;
   /** What the verdict depends on besides: the settings of the virtual host. */
-  readonly settings: string;
+  readonly settings: () => string;
 }
 
 export function createVerdicts(options: VerdictsOptions): Verdicts {
@@ -103,7 +101,6 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
   }
 
   return {
-    nameOf: ownName,
     find(login) {
       if (accepted.size + refused.size > 0) {
         const name = ownName(login);
@@ -121,6 +118,8 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
       return told(known, login, 'grace') as Accepted;
     },
     keep(login, verdict) {
+      // What is not kept needs no name.
+      if (keeping.keep(verdict, undefined, wallClock()) === undefined) return false;
       const own = ownName(login);
       const known = keeping.keep(verdict, refused.peek(own), wallClock());
       if (known === undefined) return false;
@@ -149,7 +148,7 @@ function room(entries: number): { maxSize: number; sizeCalculation: () => number
 function nameOf({ credentials, settings }: Login, digest: Digest): string {
   const { host, localpart, authcid, secret, isBearer } = credentials;
   const how = isBearer ? 'bearer' : 'plain';
-  return digest('verdict', settings, how, host, localpart, authcid, secret.reveal());
+  return digest('verdict', settings(), how, host, localpart, authcid, secret.reveal());
 }
 
 function told({ verdict }: Known, { credentials }: Login, cache: Cached): Verdict {

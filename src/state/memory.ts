@@ -26,10 +26,10 @@ export interface MemoryOptions {
   readonly key?: Buffer;
 }
 
-export function createMemoryState({ now, maxEntries, key }: MemoryOptions): MemoryState {
+export function createMemoryState({ now, maxEntries, key: given }: MemoryOptions): MemoryState {
+  let key = given;
   // Not by `max`: lru-cache would make room for all of them at once, which takes milliseconds.
   const entries = new LRUCache<string, Entry>({ maxSize: maxEntries, sizeCalculation: () => 1 });
-  const { randomBytes } = process.getBuiltinModule('node:crypto');
 
   function find(name: string): Entry | undefined {
     const entry = entries.get(name);
@@ -37,7 +37,14 @@ export function createMemoryState({ now, maxEntries, key }: MemoryOptions): Memo
   }
 
   return {
-    key: key ?? randomBytes(32),
+    get key() {
+      // Not before it is needed: see createOwnDigest.
+      key ??= process.getBuiltinModule('node:crypto').randomBytes(32);
+      return key;
+    },
+    get isEmpty() {
+      return entries.size === 0;
+    },
     get: (name) => find(name)?.value,
     set(name, value, lifetime) {
       entries.set(name, { value, until: now() + lifetime });

@@ -36,7 +36,7 @@ export function createSharedState({
   random = Math.random,
 }: SharedOptions): SharedState {
   let store: State | undefined;
-  let key = memory.key;
+  let key: Buffer | undefined;
   let isUp: boolean | undefined;
   let retries = 0;
   let strikes = 0;
@@ -153,7 +153,7 @@ export function createSharedState({
   return {
     started: atStart,
     get key() {
-      return key;
+      return key ?? memory.key;
     },
     get isAway() {
       return store === undefined;

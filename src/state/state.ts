@@ -12,6 +12,8 @@ export type Soon<Value> = Value | Promise<Value>;
 export interface State {
   /** The HMAC key that all who share the state have in common: no name in it says what it was made of. */
   readonly key: Buffer;
+  /** Certainly: who looks for nothing needs no name for it. */
+  readonly isEmpty?: boolean;
   /** The store that is behind it does not answer now: what is not found may be there all the same. */
   readonly isAway?: boolean;
   /** How often it did not answer so far. */

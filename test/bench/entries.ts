@@ -18,7 +18,7 @@ function login(n: number): Login {
   const secret = new Secret(`password-of-${localpart}`);
   return {
     credentials: { localpart, authcid: localpart, host: 'localhost', secret, isBearer: false },
-    settings,
+    settings: () => settings,
   };
 }
 
