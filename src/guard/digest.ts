@@ -24,16 +24,20 @@ export function createDigest(key: Buffer): Digest {
 }
 
 /**
- * The same with a key of its own and half the work: SHA-256 of key and text. Who has seen such a name could make another of
+ * The same with a key of its own, half the work and bytes for text: SHA-256 of key and text. Who has seen such a name could make another of
  * it, so it must not leave the process.
  */
 export function createOwnDigest(): Digest {
-  let start: Buffer | undefined;
+  let sha256: ((input: Buffer) => string) | undefined;
+  let start: Buffer;
   return (...parts) => {
-    // Not before it is needed: node:crypto takes as long to load as the rest of a first login.
-    const { hash, randomBytes } = process.getBuiltinModule('node:crypto');
-    start ??= padded(randomBytes(HASH), 0, TEXT);
-    return withText(start, parts, (input) => hash('sha256', input, 'base64url'));
+    if (sha256 === undefined) {
+      // Not before it is needed: node:crypto takes as long to load as the rest of a first login.
+      const { hash, randomBytes } = process.getBuiltinModule('node:crypto');
+      sha256 = (input) => hash('sha256', input, 'binary');
+      start = padded(randomBytes(HASH), 0, TEXT);
+    }
+    return withText(start, parts, sha256);
   };
 }
 
