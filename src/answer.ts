@@ -67,7 +67,7 @@ export function createAnswer(options: AnswerOptions): Answer {
       }
       case 'isuser':
         if (host === undefined) return conclude(context, unknownHost(command.host, current.hosts), 'no');
-        return exists(context, command.user, command.host, host);
+        return exists(context, command, host, arrivedAt + (current.deadline ?? patience));
       case 'setpass':
         return conclude(context, refused('unsupported'), setpass);
       case 'removeuser':
@@ -85,14 +85,17 @@ export function createAnswer(options: AnswerOptions): Answer {
     }
   };
 
-  function exists(context: Context, user: string, name: string, host: Host): Reply | Promise<Reply> {
+  function exists(
+    context: Context,
+    { user, host: name }: Command,
+    host: Host,
+    deadlineAt: number,
+  ): Reply | Promise<Reply> {
     const told = (known: boolean): Reply =>
       known
         ? conclude(context, { outcome: 'exists' }, 'yes')
         : conclude(context, { outcome: 'unknown' }, 'no');
-    const { user_exists } = host.settings;
-    if (user_exists !== 'known') return told(user_exists);
-    const known = host.isKnown(user, name);
+    const known = host.exists(user, name, deadlineAt);
     return known instanceof Promise ? known.then(told) : told(known);
   }
 

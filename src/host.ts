@@ -13,13 +13,17 @@ import type { Exchange } from './oauth/http.ts';
 import type { Provider } from './oauth/provider.ts';
 import type { Kept } from './state/index.ts';
 import type { Soon } from './state/state.ts';
+import type { Exists } from './users/exists.ts';
 import { withUsers } from './users/judge.ts';
 import type { Users } from './users/users.ts';
 
 export interface Host extends Judge {
   readonly settings: HostSettings;
-  /** Whether somebody of this name has logged in at `name`. Never throws or rejects: true where nobody can say. */
-  isKnown(localpart: string, name: string): Soon<boolean>;
+  /**
+   * Whether there is a user of this name at `name`, as `user_exists` finds it out, before `deadlineAt` (monotonic
+   * milliseconds). Never throws or rejects: true where nobody can say.
+   */
+  exists(localpart: string, name: string, deadlineAt: number): Soon<boolean>;
   /** Leaves nothing of the user. Rejects when that cannot be done. */
   forgetUser(localpart: string, name: string): Promise<void>;
   /** Loads what a login needs and fetches the providers' metadata and keys. Never throws. */
@@ -163,36 +167,60 @@ function createHost(
 ): Host & { forget(): void } {
   const remembered = createRemembered({ keepFor: cache.token_ttl, maxEntries: cache.max_entries });
   const wallClock = Date.now;
+  const now = (): number => performance.now();
   const pins = settings.pin_subject;
-  const keepsUsers = pins || settings.user_exists === 'known';
+  const { user_exists, lookup } = settings;
+  const keepsUsers = pins || typeof user_exists === 'string';
   let judge: Judge | undefined;
   let users: Users | undefined;
+  let directory: Exists | undefined;
   const ready = once(async () => {
-    const { auth, directory, guards, ...common } = await shared();
-    users = common.users;
-    const { observe, afterwards, step, warn } = options;
+    const { auth, guards, ...common } = await shared();
+    const { observe, afterwards, step, warn = () => {} } = options;
     const [first, ...others] = settings.providers;
     const create = (provider: typeof first): Provider =>
-      auth.createProvider({ settings: provider, directory, observe, guard: guards.gate.guard, wallClock });
+      auth.createProvider({
+        settings: provider,
+        directory: common.directory,
+        observe,
+        guard: guards.gate.guard,
+        wallClock,
+      });
     const providers = [create(first), ...others.map(create)] as const;
     const inner = auth.createJudge({ settings, providers, wallClock, afterwards, step, warn });
-    const watched = keepsUsers ? withUsers(inner, { users, pins, warn: warn ?? (() => {}) }) : inner;
+    if (lookup !== undefined) {
+      const { createExists, createLookup } = await import('./users/index.ts');
+      const ask = createLookup({ settings: lookup, provider: providers[0], rules: first, now });
+      directory = createExists({ lookup: ask, isKnown: common.users.isKnown, warn, now });
+    }
+    const watched = keepsUsers
+      ? withUsers(inner, { users: common.users, pins, warn, onAdmitted: directory?.seen })
+      : inner;
+    users = common.users;
     judge = guards.guard(watched, settings, remembered);
     return { providers, judge };
   });
 
+  function existsNow(localpart: string, name: string, deadlineAt: number): Soon<boolean> {
+    return directory?.ask(localpart, name, deadlineAt) ?? users?.isKnown(name, localpart) ?? true;
+  }
+
   return {
     settings,
     forget: remembered.forget,
-    isKnown(localpart, name) {
-      if (users !== undefined) return users.isKnown(name, localpart);
-      return shared().then(
-        ({ users }) => users.isKnown(name, localpart),
-        () => true,
-      );
+    exists(localpart, name, deadlineAt) {
+      if (typeof user_exists === 'boolean') return user_exists;
+      if (users === undefined) {
+        return ready().then(
+          () => existsNow(localpart, name, deadlineAt),
+          () => true,
+        );
+      }
+      return existsNow(localpart, name, deadlineAt);
     },
     async forgetUser(localpart, name) {
       const { users } = await shared();
+      directory?.forget(localpart, name);
       await users.forget(name, localpart);
     },
     // As long as nothing is loaded, nothing is known.

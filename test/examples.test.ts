@@ -6,6 +6,7 @@ import { describe, it } from 'node:test';
 import type { Reader } from '../src/config/files.ts';
 import { listenOptions } from '../src/config/listen.ts';
 import { loadConfig } from '../src/config/load.ts';
+import { lookupOptions } from '../src/config/lookup.ts';
 import { hostOptions, processOptions } from '../src/config/schema.ts';
 import { root } from './support/bridge.ts';
 
@@ -80,7 +81,8 @@ describe('the README', () => {
   });
   const groups = ['log', 'cache', 'limits'] as const;
   const options = [
-    ...Object.keys(hostOptions).filter((name) => name !== 'http'),
+    ...Object.keys(hostOptions).filter((name) => !['http', 'user_lookup'].includes(name)),
+    ...Object.keys(lookupOptions).map((name) => `user_lookup.${name}`),
     ...Object.keys(hostOptions.http.wrapped.entries).map((name) => `http.${name}`),
     ...Object.keys(processOptions).filter((name) => !groups.includes(name as never)),
     ...groups.flatMap((group) =>

@@ -23,6 +23,23 @@ export function providerUsername(authcid: string, host: string, rules: IdentityR
   return rules.sasl_username_mapping === 'join' ? `${name}@${host}` : name;
 }
 
+/** How the provider may call the user, if it has one. */
+export function providerNames(localpart: string, host: string, rules: IdentityRules): readonly string[] {
+  const name = toProviderName(localpart);
+  if (rules.username_mapping === '') return [name];
+  return (rules.username_domains ?? [host]).map((domain) => `${name}@${domain}`);
+}
+
+/** Whether the provider's name for somebody is that of the localpart at `host`. */
+export function sameUser(
+  name: string,
+  { localpart, host }: { localpart: string; host: string },
+  rules: IdentityRules,
+): boolean {
+  const own = withoutDomain(name, host, rules);
+  return own !== undefined && toLocalpart(own, rules) === localpart;
+}
+
 /** Whether the claims name a user at all, whoever it is. */
 export function namesUser(
   claims: JsonObject,
@@ -81,17 +98,12 @@ export function judgeIdentity(
     );
   }
 
-  let name = value;
-  if (rules.username_mapping === 'split') {
-    const at = value.lastIndexOf('@');
-    const domains = (rules.username_domains ?? [host]).map(lowerAscii);
-    if (at <= 0 || !domains.includes(lowerAscii(value.slice(at + 1)))) {
-      return refused(
-        'domain_not_allowed',
-        `the provider's ${field} is not a name at ${domains.join(' or ')} (username_domains)`,
-      );
-    }
-    name = value.slice(0, at);
+  const name = withoutDomain(value, host, rules);
+  if (name === undefined) {
+    return refused(
+      'domain_not_allowed',
+      `the provider's ${field} is not a name at ${domainsFor(host, rules).join(' or ')} (username_domains)`,
+    );
   }
   const prepared = toLocalpart(name, rules);
   if (prepared === undefined) {
@@ -103,6 +115,18 @@ export function judgeIdentity(
   return localpart === undefined || prepared === localpart
     ? prepared
     : refused('user_mismatch', "the secret is good, but it is another user's");
+}
+
+/** `undefined` for a name at a domain that is not ours, or at none where it must be at one. */
+function withoutDomain(name: string, host: string, rules: IdentityRules): string | undefined {
+  if (rules.username_mapping === '') return name;
+  const at = name.lastIndexOf('@');
+  const isOurs = at > 0 && domainsFor(host, rules).includes(lowerAscii(name.slice(at + 1)));
+  return isOurs ? name.slice(0, at) : undefined;
+}
+
+function domainsFor(host: string, { username_domains = [host] }: IdentityRules): readonly string[] {
+  return username_domains.map(lowerAscii);
 }
 
 /** Only A to Z: Unicode has other letters that fold to ASCII ones, and domains of other people with them. */

@@ -6,14 +6,21 @@ import { type ClientKey, readClientKey } from '../oauth/client-key.ts';
 import { parseKeySet } from '../oauth/jwks.ts';
 import type { KeySet } from '../oauth/key-set.ts';
 import { Secret } from '../verdict.ts';
-import { attempt, type Reader } from './files.ts';
+import type { Reader } from './files.ts';
 import type { ProviderDraft } from './parse.ts';
 import type { Problem } from './problems.ts';
 import { allowsPasswords } from './rules.ts';
 import type { HostOptions } from './schema.ts';
+import { createSecrets } from './secrets.ts';
 
 /** What a file or a variable is read for is not kept beside what was read. */
-type Read = 'client_secret' | 'client_secret_file' | 'client_key_file' | 'client_key_id' | 'jwks_file';
+type Read =
+  | 'client_secret'
+  | 'client_secret_file'
+  | 'client_key_file'
+  | 'client_key_id'
+  | 'jwks_file'
+  | 'user_lookup';
 
 /** Everything about one provider, ready to use. */
 export interface ProviderSettings
@@ -34,6 +41,9 @@ export interface ProviderSettings
   readonly certificate: { readonly chain: string; readonly key: Secret } | undefined;
 }
 
+/** systemd shows a credential to its service by an ACL, as mode 0440. */
+const CREDENTIAL = 0o007;
+
 export interface Completion {
   readonly env: NodeJS.ProcessEnv;
   readonly reader: Reader;
@@ -53,11 +63,13 @@ export function completeProvider(
     client_key_id,
     jwks_file,
     introspection_auth_method = options.client_auth_method,
-    providers: _,
+    providers: _providers,
+    user_lookup: _lookup,
     ...rest
   } = options;
   const methods = [options.client_auth_method, introspection_auth_method];
   const needsSecret = (method: string): boolean => method.startsWith('basic');
+  const secrets = createSecrets(reader, problems);
   let sharedSecret = false;
   const clientSecret = readSecret();
   const clientKey = readKey();
@@ -107,7 +119,7 @@ export function completeProvider(
     if (client_secret !== undefined) return new Secret(client_secret);
     const unused = methods.every((method) => ['none', 'private_key_jwt', 'tls'].includes(method));
     if (options.client_id === undefined || unused) return undefined;
-    if (client_secret_file !== undefined) return secretLine(client_secret_file, at('client_secret_file'));
+    if (client_secret_file !== undefined) return secrets.line(client_secret_file, at('client_secret_file'));
     const folder = env.CREDENTIALS_DIRECTORY;
     const credentials = folder?.startsWith('/')
       ? [`client_secret.${pattern}`, 'client_secret']
@@ -115,40 +127,16 @@ export function completeProvider(
           .filter((file) => existsSync(file))
       : [];
     const own = credentials.find((file) => pattern !== '' && file.endsWith(`.${pattern}`));
-    if (own !== undefined) return secretLine(own, at('client_secret'), 0o007);
+    if (own !== undefined) return secrets.line(own, at('client_secret'), CREDENTIAL);
     const shared = credentials.at(-1);
     sharedSecret = Boolean(env.EXTAUTH_OAUTH_CLIENT_SECRET) || shared !== undefined;
     if (env.EXTAUTH_OAUTH_CLIENT_SECRET) return new Secret(env.EXTAUTH_OAUTH_CLIENT_SECRET);
-    return shared === undefined ? undefined : secretLine(shared, at('client_secret'), 0o007);
-  }
-
-  /** `forbidden`: who must not read it. systemd shows a credential to its service by an ACL, as mode 0440. */
-  function secretLine(file: string, path: string, forbidden = 0o077): Secret | undefined {
-    const text = secretText(file, path, forbidden);
-    if (text === undefined) return undefined;
-    const secret = text.replace(/\r?\n$/, '');
-    if (secret !== '' && !/[\r\n\0]/.test(secret)) return new Secret(secret);
-    problems.push({ path, message: `${file} must hold one line: the secret` });
-    return undefined;
-  }
-
-  function secretText(file: string, path: string, forbidden = 0o077): string | undefined {
-    const content = readFile(file, path);
-    if (content === undefined || (content.mode & forbidden) === 0) return content?.text;
-    problems.push({ path, message: `${file} can be read by group or others: chmod 600` });
-    return undefined;
-  }
-
-  function readFile(file: string, path: string): ReturnType<Reader['read']> | undefined {
-    return attempt(
-      () => reader.read(file),
-      (message) => void problems.push({ path, message: `${file} ${message}` }),
-    );
+    return shared === undefined ? undefined : secrets.line(shared, at('client_secret'), CREDENTIAL);
   }
 
   function readKey(): ClientKey | undefined {
     if (client_key_file === undefined) return undefined;
-    const text = secretText(client_key_file, at('client_key_file'));
+    const text = secrets.text(client_key_file, at('client_key_file'));
     if (text === undefined) return undefined;
     try {
       return readClientKey(text, client_key_id);
@@ -163,7 +151,7 @@ export function completeProvider(
 
   function readKeySet(): KeySet | undefined {
     if (jwks_file === undefined) return undefined;
-    const text = readFile(jwks_file, at('jwks_file'))?.text;
+    const text = secrets.read(jwks_file, at('jwks_file'))?.text;
     if (text === undefined) return undefined;
     const set = parseKeySet(text);
     return set !== undefined && set.keys.length > 0
@@ -175,7 +163,7 @@ export function completeProvider(
     const { ca_file } = options.http;
     return ca_file === undefined
       ? undefined
-      : pem(ca_file, 'http.ca_file', readFile(ca_file, at('http.ca_file'))?.text);
+      : pem(ca_file, 'http.ca_file', secrets.read(ca_file, at('http.ca_file'))?.text);
   }
 
   function pem(file: string, key: string, text: string | undefined): string | undefined {
@@ -186,8 +174,8 @@ export function completeProvider(
   function readCertificate(): ProviderSettings['certificate'] {
     const { cert_file, key_file } = options.http;
     if (cert_file === undefined || key_file === undefined) return undefined;
-    const chain = pem(cert_file, 'http.cert_file', readFile(cert_file, at('http.cert_file'))?.text);
-    const key = secretText(key_file, at('http.key_file'));
+    const chain = pem(cert_file, 'http.cert_file', secrets.read(cert_file, at('http.cert_file'))?.text);
+    const key = secrets.text(key_file, at('http.key_file'));
     if (chain === undefined || key === undefined) return undefined;
     const { createPrivateKey, X509Certificate } = process.getBuiltinModule('node:crypto');
     try {

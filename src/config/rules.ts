@@ -1,5 +1,6 @@
 // Which settings do not go together, and which go together and are worth a word. Pure.
 import { isPlainHttp } from '../oauth/loopback.ts';
+import { lookupContradictions } from './lookup.ts';
 import type { ProviderDraft } from './parse.ts';
 import type { Problem } from './problems.ts';
 import type { HostOptions } from './schema.ts';
@@ -21,6 +22,7 @@ export function contradictions(options: HostOptions, at: (key: string) => string
   }
   howTokensAreJudged(options, named, say);
   howTheClientProvesItself(options, say);
+  lookupContradictions(options, at, problems);
   if (issuer === undefined && discovery_url !== undefined && !discovery_url.endsWith(WELL_KNOWN)) {
     say(
       'issuer',
@@ -166,6 +168,8 @@ export function cautions(
 ): void {
   const say = (key: string, message: string): void => void warnings.push({ path: at(key), message });
   if (options.http_settings !== undefined) say('http_settings', 'has no effect here: see http');
+  if (options.user_lookup !== undefined && options.user_exists !== 'lookup')
+    say('user_lookup', 'has no effect without user_exists: lookup');
   if (options.http.allow_http)
     say('http.allow_http', 'passwords and tokens may cross the network in clear text');
   if (

@@ -2,6 +2,7 @@
 // The README's table of options is held to this file by a test.
 import * as v from 'valibot';
 import { listenSchema, metricsSchema } from './listen.ts';
+import { lookupOptions } from './lookup.ts';
 import {
   absolutePath,
   algorithmNames,
@@ -114,7 +115,9 @@ export const hostOptions = {
   /** Default: true with a state that lasts (LMDB, Redis). */
   pin_subject: v.optional(flag),
   /** Default: `known` with a state that lasts, else true. */
-  user_exists: v.optional(v.union([flag, word('known')], 'must be true, false or known')),
+  user_exists: v.optional(v.union([flag, word('known', 'lookup')], 'must be true, false, known or lookup')),
+  /** Whom to ask whether a user exists, for `user_exists: lookup`. */
+  user_lookup: v.optional(v.strictObject(lookupOptions)),
   // the way there
   http: v.optional(v.strictObject(http), {}),
   /** Taken from mod_auth_oauth_external so that its configuration loads; without effect, which the log says. */
@@ -130,6 +133,7 @@ export const ofTheHost = [
   'credential',
   'token_prefix',
   'user_exists',
+  'user_lookup',
   'pin_subject',
   'jid_escape',
   'providers',

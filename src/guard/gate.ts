@@ -124,7 +124,8 @@ export function createGate({
 
   return {
     guard: (http, way = '') => ({
-      send: async (request, signal) => send(endpointOf(request.url, http, way), http, request, signal),
+      send: async (request, signal) =>
+        send(endpointOf(request.endpoint ?? request.url, http, way), http, request, signal),
       close: () => http.close(),
     }),
     endpoints: () =>

@@ -77,7 +77,7 @@ export function createGuards(options: GuardsOptions): Guards {
  * What a verdict depends on, as one text: other settings, other verdicts, also where another process has them. How the
  * provider is reached is not part of it, nor what it keeps as files: those are called differently on another machine.
  */
-function everythingIn({ providers, ...host }: HostSettings): string {
+function everythingIn({ providers, lookup: _lookup, ...host }: HostSettings): string {
   const parts = providers.map(
     ({ http: _http, authorities: _authorities, certificate: _certificate, ...rest }) => ({
       ...rest,

@@ -18,6 +18,8 @@ setFlagsFromString('--heap-growing-percent=25');
 export interface HttpRequest {
   readonly method: 'GET' | 'POST';
   readonly url: string;
+  /** What of the URL is the same for everybody, where it says a user's name: for the log, for metrics and for pauses. */
+  readonly endpoint?: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
   /** Bytes of the answer, where it must be shorter than others. */
@@ -162,7 +164,8 @@ export function createHttpClient(
 
     function report(error: string | undefined): void {
       const milliseconds = performance.now() - started;
-      observe({ method: request.method, url: request.url, status, milliseconds, error });
+      const { method, url, endpoint = url } = request;
+      observe({ method, url: endpoint, status, milliseconds, error });
     }
   }
 

@@ -10,16 +10,24 @@ export type ParsedJson =
 
 /** Reads UTF-8 text that must be one JSON object. */
 export function parseJsonObject(text: string): ParsedJson {
+  const parsed = parseJson(text);
+  if (parsed.kind !== 'list') return parsed;
+  return { kind: 'other' };
+}
+
+/** Reads UTF-8 text that must be a JSON object, or a list. */
+export function parseJson(
+  text: string,
+): ParsedJson | { readonly kind: 'list'; readonly value: readonly unknown[] } {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     return { kind: 'other' };
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { kind: 'other' };
-  return mayRepeatNames(text, value) && hasDuplicateNames(text)
-    ? { kind: 'duplicate' }
-    : { kind: 'object', value: value as JsonObject };
+  if (typeof value !== 'object' || value === null) return { kind: 'other' };
+  if (mayRepeatNames(text, value) && hasDuplicateNames(text)) return { kind: 'duplicate' };
+  return Array.isArray(value) ? { kind: 'list', value } : { kind: 'object', value: value as JsonObject };
 }
 
 /** The member `name` of `object` itself, never something inherited. */

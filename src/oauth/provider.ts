@@ -3,6 +3,7 @@
 import type { ProviderSettings } from '../config/provider-settings.ts';
 import { type Refused, refused, type Secret } from '../verdict.ts';
 import { type Authorize, type ClientAuth, canProveItself, clientAuth } from './client-auth.ts';
+import { type OwnGrant, requestOwnToken } from './client-credentials.ts';
 import type { Directory } from './directory.ts';
 import { ProviderError } from './errors.ts';
 import { createHttpClient, type Exchange, type HttpClient } from './http.ts';
@@ -23,6 +24,10 @@ export interface Provider {
   issuer(signal: AbortSignal): Promise<string | undefined>;
   /** The signature algorithms that its metadata names; none without metadata. */
   algorithms(signal: AbortSignal): Promise<readonly string[]>;
+  /** A token for our client itself. Throws a ProviderError when there is none. */
+  grantOwn(scope: string | undefined, signal: AbortSignal): Promise<OwnGrant>;
+  /** Any other request, held to the same limits as those of logins. */
+  readonly send: HttpClient['send'];
   grantPassword(login: PasswordLogin, signal: AbortSignal): Promise<Granted | Refused>;
   userinfo(token: string, signal: AbortSignal): Promise<Userinfo | Refused>;
   introspect(token: string, signal: AbortSignal): Promise<Introspection>;
@@ -175,6 +180,13 @@ export function createProvider(options: ProviderOptions): Provider {
       // Who has put the keys into a file names their algorithms, too.
       const asks = published.metadata !== undefined && settings.keys === undefined;
       return asks ? (await readMetadata(signal)).algorithms : [];
+    },
+
+    send: http.send,
+
+    async grantOwn(scope, signal) {
+      const url = await endpoint('token_endpoint', signal);
+      return requestOwnToken({ endpoint: url, scope }, proof(authenticate, url), http, signal);
     },
 
     async grantPassword({ username, password, totp }, signal) {

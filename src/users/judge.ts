@@ -9,9 +9,14 @@ export interface WithUsersOptions {
   readonly pins: boolean;
   /** For the operator. The same text again is not said again. */
   readonly warn: (message: string) => void;
+  /** Told of everybody who is let in. */
+  readonly onAdmitted?: ((localpart: string, host: string) => void) | undefined;
 }
 
-export function withUsers(judge: Judge, { users, pins, warn }: WithUsersOptions): Judge {
+export function withUsers(
+  judge: Judge,
+  { users, pins, warn, onAdmitted = () => {} }: WithUsersOptions,
+): Judge {
   function seenOf({ host }: Credentials, { localpart, subject }: Accepted): Seen {
     if (pins && subject === undefined) warn(NO_SUBJECT);
     return { host, localpart, pin: pins ? subject : undefined };
@@ -29,7 +34,9 @@ export function withUsers(judge: Judge, { users, pins, warn }: WithUsersOptions)
       const verdict = await judge.authenticate(credentials, signal);
       if (verdict.outcome !== 'accepted') return verdict;
       const isOwner = await users.admit(seenOf(credentials, verdict));
-      return isOwner ? verdict : changed(credentials, verdict);
+      if (!isOwner) return changed(credentials, verdict);
+      onAdmitted(verdict.localpart, credentials.host);
+      return verdict;
     },
   };
 }

@@ -1,0 +1,71 @@
+// Asks the provider's directory whether a user exists: as whom, by which names, and once more when the token was too old.
+import { type IdentityRules, providerNames, sameUser } from '../auth/identity.ts';
+import type { LookupAs, LookupSettings } from '../config/lookup.ts';
+import { createOwnToken } from '../oauth/client-credentials.ts';
+import type { HttpResponse } from '../oauth/http.ts';
+import type { Provider } from '../oauth/provider.ts';
+import { toProviderName } from '../xmpp/localpart.ts';
+import { type Question, questionFor } from './directories.ts';
+
+export interface LookupOptions {
+  readonly settings: LookupSettings;
+  /** Whose client and whose connections are used. */
+  readonly provider: Pick<Provider, 'send' | 'grantOwn'>;
+  readonly rules: IdentityRules;
+  /** Milliseconds of a monotonic clock. */
+  readonly now: () => number;
+}
+
+/** Whether there is such a user. Throws a ProviderError when nobody can say. */
+export type Lookup = (localpart: string, host: string, signal: AbortSignal) => Promise<boolean>;
+
+export function createLookup({ settings, provider, rules, now }: LookupOptions): Lookup {
+  const { as } = settings;
+  const scope = as.kind === 'client' ? as.scope : undefined;
+  const own = createOwnToken((signal) => provider.grantOwn(scope, signal), now);
+
+  async function ask(question: Question, signal: AbortSignal): Promise<HttpResponse> {
+    const authorization = as.kind === 'client' ? `Bearer ${await own.get(signal)}` : fixed(as);
+    const headers = { accept: ACCEPT, ...(authorization === undefined ? {} : { authorization }) };
+    const { url, endpoint } = question;
+    return provider.send({ method: 'GET', url, endpoint, headers }, signal);
+  }
+
+  async function askWithFreshToken(question: Question, signal: AbortSignal): Promise<HttpResponse> {
+    const response = await ask(question, signal);
+    if (response.status !== 401 || as.kind !== 'client') return response;
+    // It was revoked, or the provider has forgotten it.
+    own.drop(await own.get(signal));
+    return ask(question, signal);
+  }
+
+  return async (localpart, host, signal) => {
+    const questions = providerNames(localpart, host, rules).map((username) =>
+      questionFor(settings, {
+        username,
+        localpart: toProviderName(localpart),
+        host,
+        isSame: (name) => sameUser(name, { localpart, host }, rules),
+      }),
+    );
+    // Where addresses are made of the localpart alone, they are all the same.
+    for (const question of new Map(questions.map((each) => [each.url, each])).values()) {
+      if (question.isFound(await askWithFreshToken(question, signal))) return true;
+    }
+    return false;
+  };
+}
+
+/** What SCIM (RFC 7644 section 8.1) and WebFinger (RFC 7033 section 10.2) call their answers, and plain JSON. */
+const ACCEPT = 'application/json, application/scim+json, application/jrd+json';
+
+function fixed(as: Exclude<LookupAs, { kind: 'client' }>): string | undefined {
+  switch (as.kind) {
+    case 'nobody':
+      return undefined;
+    case 'bearer':
+      return `Bearer ${as.token.reveal()}`;
+    case 'basic':
+      return `Basic ${Buffer.from(`${as.username}:${as.password.reveal()}`).toString('base64')}`;
+  }
+}
