@@ -38,6 +38,8 @@ const STALE = 0.5;
 const PATIENCE = 40;
 /** One question with all that belongs to it: metadata, a token, the answer. */
 const TIMEOUT = 10_000;
+/** Questions at a time: the way to the provider is there for logins, and whoever asks for many strangers must not fill it. */
+const MAX_FLIGHTS = 16;
 /** Users of whom an answer is kept. */
 const MAX_ANSWERS = 10_000;
 
@@ -51,6 +53,7 @@ export function createExists({ lookup, isKnown, warn, now }: ExistsOptions): Exi
     const name = nameOf(localpart, host);
     const flying = flights.get(name);
     if (flying !== undefined) return flying;
+    if (flights.size >= MAX_FLIGHTS) return Promise.resolve(undefined);
     const before = answers.get(name);
     const flight = lookup(localpart, host, AbortSignal.timeout(TIMEOUT))
       .then(
