@@ -302,6 +302,25 @@ describe('an LMDB state that is full', () => {
     assert.equal(state.get('n0'), undefined);
     await state.close();
   });
+
+  it('makes no room at the cost of what ends for what stays', async () => {
+    const folder = newFolder();
+    const peer = await openLmdbState({ folder, maxEntries: 100, sweepEvery: 40 });
+    await Promise.all(
+      Array.from({ length: 300 }, (_, n) =>
+        peer.set(`${n < 150 ? 'user' : 'pin'}:${n}`, 'v', Number.POSITIVE_INFINITY),
+      ),
+    );
+    await Promise.all(Array.from({ length: 50 }, (_, n) => peer.set(`v:${n}`, 'v', 60_000)));
+    await Promise.all(Array.from({ length: 50 }, (_, n) => peer.set(`ended:${n}`, 'v', 1)));
+    await Promise.all(Array.from({ length: 50 }, (_, n) => peer.set(`zz-ended:${n}`, 'v', 1)));
+    // What has ended is gone, and what does is never in the way: the names that stay are more than there may be.
+    await until(async () => (await countEntries(folder)) < 400);
+    assert.equal(peer.list('v:').size, 50);
+    assert.equal(peer.list('user:').size, 150);
+    assert.equal(peer.list('pin:').size, 150);
+    await peer.close();
+  });
 });
 
 /** Rewrites the same names until the peer is dead. */

@@ -42,7 +42,6 @@ export interface Database {
   }): Iterable<{ readonly key: string; readonly value: string; readonly version: number }>;
   put(name: string, text: string, version: number, ifVersion?: number | null): Promise<boolean>;
   remove(name: string, ifVersion?: number): Promise<boolean>;
-  getStats(): { readonly entryCount: number };
   readerCheck(): number;
   resetReadTxn(): void;
   ensureReadTxn(): void;

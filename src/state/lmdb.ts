@@ -20,7 +20,7 @@ export interface LmdbOptions {
   readonly folder: string;
   /** Milliseconds since 1970, as all processes have them: ends are written down in it. */
   readonly wallClock?: () => number;
-  /** The soonest to end make room. With 250 bytes of value each, a million take 480 MB of disk. */
+  /** Of those that end: the soonest to end make room. With 250 bytes of value each, a million take 480 MB of disk. */
   readonly maxEntries?: number;
   /** Milliseconds between two looks for what has ended, for dead readers, and at whether the file is still there. */
   readonly sweepEvery?: number;

@@ -35,6 +35,9 @@ export interface State {
   close(): Soon<void>;
 }
 
+/** What names begin with of which there may be millions, and all of which stay: who tidies up need not look at them. */
+export const STAYING = { record: 'user:', pin: 'pin:' } as const;
+
 /**
  * With its name it is in one page of an LMDB, beside another (me_nodemax is 2,038 bytes). What is longer has pages of its own,
  * with which lmdb-js 3.5.6 has lost what others had written when a process was killed.

@@ -1,5 +1,6 @@
 // Clears an LMDB file of what has lived its time, little by little: the file is everybody's, and so is the work.
 import { type Database, endOf, type OwnName, pack, unpack } from './entry.ts';
+import { STAYING } from './state.ts';
 
 /** How long one turn of the event loop may be held; a turn ends after the first entry that is over it. */
 const SLICE_MS = 2;
@@ -11,11 +12,15 @@ const PAUSE_MS = 4;
 const SAMPLES = 1000;
 /** A sweep goes down to this part of the most entries there may be, not to be due again at once. */
 const ROOM = 0.9;
+/** After all names that begin so: they are ASCII. */
+const END = '\x7f';
+const KINDS_THAT_STAY = Object.values(STAYING);
 const LEASE: OwnName = ' sweep';
 
 export interface SweepOptions {
   readonly database: Database;
   readonly wallClock: () => number;
+  /** Of those that end. */
   readonly maxEntries: number;
   /** One process does it for all: what it says when it begins keeps the others from it so long. */
   readonly every: number;
@@ -37,9 +42,8 @@ export async function sweep({
   const ours = pack(String(process.pid), every * 0.9, wallClock());
   if (!(await database.put(LEASE, ours, Math.random(), lease?.version ?? null))) return false;
   const ends = await pass(database, wallClock(), closing);
-  const entries = database.getStats().entryCount;
-  if (entries > maxEntries && ends.transient > 0) {
-    const excess = (entries - maxEntries * ROOM) / ends.transient;
+  if (ends.transient > maxEntries) {
+    const excess = 1 - (maxEntries * ROOM) / ends.transient;
     const samples = ends.samples.sort((one, other) => one - other);
     const last = samples[Math.min(Math.floor(excess * samples.length), samples.length - 1)];
     if (last !== undefined) await pass(database, last, closing);
@@ -80,6 +84,8 @@ function cut(database: Database, after: string, until: number, ends: Ends): Slic
   try {
     database.resetReadTxn();
     for (const { key, value, version } of database.getRange({ ...range, versions: true })) {
+      const kind = KINDS_THAT_STAY.find((each) => key.startsWith(each));
+      if (kind !== undefined) return { ended, last: kind + END };
       const end = endOf(value);
       // NaN, of what we have not written, is not later than anything.
       if (!(end > until)) ended.push({ name: key, version });

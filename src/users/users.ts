@@ -2,7 +2,7 @@
 // the provider's subject. A name that the provider gives to somebody else later, or that two accounts fold to, stays with
 // whom it belonged to (OpenID Connect Core section 5.7: a name is not an identity).
 import { createDigest, type Digest } from '../guard/digest.ts';
-import { fits, type Soon, type State } from '../state/state.ts';
+import { fits, type Soon, STAYING, type State } from '../state/state.ts';
 
 /** What is kept of one user. */
 export interface User {
@@ -53,8 +53,7 @@ export interface Users {
 }
 
 /** Names in the state: of records, and of pins, which one of several logins at a time can make. */
-const RECORD = 'user:';
-const PIN = 'pin:';
+const { record: RECORD, pin: PIN } = STAYING;
 const FOR_EVER = Number.POSITIVE_INFINITY;
 /** Users of whom this process knows that it need not look. */
 const MAX_RECENT = 10_000;
