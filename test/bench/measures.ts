@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { cached, cachedIdle, cachedOther, cachedPipelined, cacheGrowth, cacheMemory } from './cached.ts';
+import { known } from './known.ts';
 import {
   addedToLatency,
   type Effort,
@@ -22,6 +23,7 @@ export const measures: Readonly<Record<string, Measure>> = {
   cold,
   'jwt-cold': jwtCold,
   isuser,
+  known,
   jwt,
   'jwt-outside': jwtOutside,
   password,

@@ -92,6 +92,8 @@ export function cleanEnvironment(env: Subject['env']): Record<string, string> {
 export interface Memory {
   /** VmRSS, MiB. */
   readonly resident: number;
+  /** RssAnon, MiB: without the pages of files, which are the page cache's. */
+  readonly anonymous: number;
   /** VmHWM, MiB. */
   readonly peak: number;
   /** Pss, MiB: pages shared with other processes counted in part. */
@@ -225,6 +227,7 @@ export function memoryOf({ pid }: ChildProcess): Memory {
     Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)?.[1]) / 1024;
   return {
     resident: mebibytes(status, 'VmRSS'),
+    anonymous: mebibytes(status, 'RssAnon'),
     peak: mebibytes(status, 'VmHWM'),
     proportional: mebibytes(rollup, 'Pss'),
   };
