@@ -64,7 +64,7 @@ export function createHosts(config: Config, options: HostOptions): Hosts {
   const hosts = new Map(
     config.hosts.map((settings) => [
       settings.pattern,
-      createHost(settings, { ...options, cache: config.process.cache }, shared),
+      createHost(settings, { ...options, cache: config.process.cache, forgetAll }, shared),
     ]),
   );
   const wildcards = [...hosts.keys()].filter((pattern) => pattern === '' || pattern.startsWith('*.'));
@@ -116,7 +116,7 @@ interface Shared {
 async function load(
   { cache, limits, deadline }: ProcessOptions,
   { observe, onPause, step, state = () => inThisProcess(cache.max_entries) }: HostOptions,
-  onKeysChanged: () => void,
+  forgetAll: () => void,
 ): Promise<Shared> {
   const [auth, { createGuards }, { createUsers }, kept] = await Promise.all([
     import('./auth/index.ts'),
@@ -126,11 +126,18 @@ async function load(
   ]);
   const now = (): number => performance.now();
   await kept.started;
+  const users = createUsers({ state: kept.state, wallClock: Date.now });
+  function onForgotten(): void {
+    forgetAll();
+    users.lookAgain();
+    kept.state.unlearn?.();
+  }
+  const common = { cache, limits, deadline, ...kept, now, wallClock: Date.now };
   return {
     auth,
-    directory: auth.createDirectory({ observe, now, onKeysChanged }),
-    guards: createGuards({ cache, limits, deadline, ...kept, now, wallClock: Date.now, onPause, step }),
-    users: createUsers({ state: kept.state, wallClock: Date.now }),
+    directory: auth.createDirectory({ observe, now, onKeysChanged: forgetAll }),
+    guards: createGuards({ ...common, onPause, onForgotten, step }),
+    users,
   };
 }
 
@@ -162,7 +169,11 @@ function once<Value>(start: () => Promise<Value>): Once<Value> {
 
 function createHost(
   settings: HostSettings,
-  { cache, ...options }: HostOptions & { readonly cache: CacheOptions },
+  {
+    cache,
+    forgetAll,
+    ...options
+  }: HostOptions & { readonly cache: CacheOptions; readonly forgetAll: () => void },
   shared: Once<Shared>,
 ): Host & { forget(): void } {
   const remembered = createRemembered({ keepFor: cache.token_ttl, maxEntries: cache.max_entries });
@@ -219,9 +230,14 @@ function createHost(
       return existsNow(localpart, name, deadlineAt);
     },
     async forgetUser(localpart, name) {
-      const { users } = await shared();
+      const { auth, guards, users } = await shared();
       directory?.forget(localpart, name);
       await users.forget(name, localpart);
+      await guards.forgetUser(
+        { host: name, localpart },
+        auth.accountAt(settings.providers[0], localpart, name),
+      );
+      forgetAll();
     },
     // As long as nothing is loaded, nothing is known.
     accountOf: (credentials) => judge?.accountOf(credentials),

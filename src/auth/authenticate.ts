@@ -3,9 +3,9 @@ import type { HostSettings } from '../config/host-settings.ts';
 import { member } from '../oauth/json.ts';
 import type { Provider } from '../oauth/provider.ts';
 import type { Authenticate, Credentials, Refused, Verdict } from '../verdict.ts';
+import { accountAt } from './account.ts';
 import type { Token } from './ask.ts';
 import { classify } from './classify.ts';
-import { providerUsername } from './identity.ts';
 import type { Login } from './login.ts';
 import { judgePassword } from './password.ts';
 import { judgeHere, judgeToken } from './token.ts';
@@ -56,15 +56,7 @@ export function createJudge(options: AuthenticateOptions): Judge {
   return {
     accountOf(credentials) {
       if (read(credentials) !== 'password') return undefined;
-      const { settings } = first;
-      const name = providerUsername(credentials.authcid, credentials.host, settings);
-      // Most providers take Alice for alice and forgive a space, some (MySQL's collations) an accent or what is not to be
-      // seen: what may be one account is one.
-      const folded = name
-        .normalize('NFKD')
-        .replace(/[\s\p{M}\p{Cf}]/gu, '')
-        .toUpperCase();
-      return `${settings.issuer ?? settings.discovery_url ?? settings.token_endpoint} ${folded}`;
+      return accountAt(first.settings, credentials.authcid, credentials.host);
     },
     atOnce(credentials) {
       const token = read(credentials);

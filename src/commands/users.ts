@@ -1,6 +1,11 @@
 // `users`: who has logged in, and whose the localparts are. Only where the state lasts: the memory of a running server is its own.
-import { ConfigError, loadConfig } from '../config/index.ts';
+import { accountAt } from '../auth/account.ts';
+import { type Config, ConfigError, loadConfig } from '../config/index.ts';
+import { findHost } from '../config/patterns.ts';
+import { createBudget } from '../guard/budget.ts';
+import { forgetVerdicts, tellForgotten } from '../guard/forgotten.ts';
 import { exists, tryState } from '../state/index.ts';
+import type { State } from '../state/state.ts';
 import { createUsers, type User, type Users } from '../users/users.ts';
 import { nodeprep } from '../xmpp/nodeprep.ts';
 import { EXIT } from './exit.ts';
@@ -24,14 +29,15 @@ export async function users(wanted: UsersTask, options: UsersCommandOptions): Pr
     complain(`${wanted.jid} is no JID: user@virtual.host`);
     return EXIT.usage;
   }
-  let settings: ReturnType<typeof loadConfig>['state'];
+  let loaded: Config;
   try {
-    settings = loadConfig({ config }).state;
+    loaded = loadConfig({ config });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     for (const { path, message } of error.problems) complain(`${path} ${message}`.trim());
     return EXIT.config;
   }
+  const settings = loaded.state;
   if (settings.store === 'memory') {
     complain(
       'state is memory: users are kept in an LMDB or in Redis only (state: lmdb:/var/lib/extauth-oauth)',
@@ -48,7 +54,8 @@ export async function users(wanted: UsersTask, options: UsersCommandOptions): Pr
     const state = await tryState(settings);
     if (state === undefined) return EXIT.failed;
     try {
-      return await perform(wanted, jid, createUsers({ state, wallClock: Date.now }), options);
+      const known = createUsers({ state, wallClock: Date.now });
+      return await perform(wanted, jid, { known, state, config: loaded }, options);
     } finally {
       await state.close();
     }
@@ -56,6 +63,12 @@ export async function users(wanted: UsersTask, options: UsersCommandOptions): Pr
     complain(error instanceof Error ? error.message : 'the store does not answer');
     return EXIT.failed;
   }
+}
+
+interface Kept {
+  readonly known: Users;
+  readonly state: State;
+  readonly config: Config;
 }
 
 interface Jid {
@@ -66,7 +79,7 @@ interface Jid {
 async function perform(
   wanted: UsersTask,
   jid: Jid | undefined,
-  known: Users,
+  { known, state, config }: Kept,
   { json, print, complain }: UsersCommandOptions,
 ): Promise<number> {
   if (wanted.task === 'list' || jid === undefined) {
@@ -92,17 +105,43 @@ async function perform(
       else for (const [name, value] of Object.entries(shown(user))) print(`${name.padEnd(12)} ${value}`);
       return EXIT.fine;
     }
-    case 'forget':
-      if (!(await known.forget(host, localpart))) return unknown();
+    case 'forget': {
+      const wasKnown = await known.forget(host, localpart);
+      // Also of who has never come in: wrong passwords that were counted, and refusals.
+      if ((await removeTraces(jid, { state, config })) === 0 && !wasKnown) return unknown();
       if (json) print(JSON.stringify({ host, localpart, forgotten: true }));
       else print(`${address} is forgotten: the next who logs in by this name is a new user`);
       return EXIT.fine;
+    }
     case 'unpin':
       if (!(await known.unpin(host, localpart))) return unknown();
+      // What is remembered of the owner until now would let him in without asking whose the name is.
+      await forgetVerdicts(state, jid);
+      await tellForgotten(state);
       if (json) print(JSON.stringify({ host, localpart, unpinned: true }));
       else print(`${address} belongs to whoever logs in by this name next`);
       return EXIT.fine;
   }
+}
+
+/** How many entries there were besides the user's record. */
+async function removeTraces(
+  jid: Jid,
+  { state, config: { hosts } }: Pick<Kept, 'state' | 'config'>,
+): Promise<number> {
+  let found = await forgetVerdicts(state, jid);
+  const pattern = findHost(
+    hosts.map((each) => each.pattern),
+    jid.host,
+  );
+  const settings = hosts.find((each) => each.pattern === pattern);
+  // Of a host that is not listed any more nobody knows the provider, and what was counted ends with its window.
+  if (settings !== undefined) {
+    const account = accountAt(settings.providers[0], jid.localpart, jid.host);
+    found += await createBudget({ limit: undefined, state }).forget(account);
+  }
+  await tellForgotten(state);
+  return found;
 }
 
 const WIDTH = 40;

@@ -26,7 +26,12 @@ export interface Budget {
    * many, which is then as if it had not been tried.
    */
   count(attempt: Attempt): Promise<boolean>;
+  /** Nothing is counted of the account any more. How many entries there were. */
+  forget(account: string): Promise<number>;
 }
+
+/** Digits of a digest that tell one account from the others: 96 bits. */
+const ACCOUNT = 16;
 
 export function createBudget({ limit, state }: BudgetOptions): Budget {
   let key: Buffer | undefined;
@@ -40,23 +45,39 @@ export function createBudget({ limit, state }: BudgetOptions): Budget {
     return `${kind}:${digest(kind, ...parts)}`;
   }
 
-  const spent = ({ account }: Attempt): string => named('wrong', account);
-  const counted = ({ account, secret }: Attempt): string => named('counted', account, secret.reveal());
+  const spent = (account: string): string => named('wrong', account);
+  /** What the names of an account's wrong passwords begin with, so that they are found when it is to be forgotten. */
+  const allOf = (wrong: string): string => `counted:${wrong.slice('wrong:'.length).slice(0, ACCOUNT)}:`;
+  function namesOf({ account, secret }: Attempt): { wrong: string; counted: string } {
+    const wrong = spent(account);
+    const which = named('counted', account, secret.reveal()).slice('counted:'.length);
+    return { wrong, counted: allOf(wrong) + which };
+  }
 
   return {
     nameOf: (account) => named('account', account),
     async isSpent(attempt) {
       if (limit === undefined || state.isEmpty) return false;
-      const [count, before] = await Promise.all([state.get(spent(attempt)), state.get(counted(attempt))]);
+      const { wrong, counted } = namesOf(attempt);
+      const [count, before] = await Promise.all([state.get(wrong), state.get(counted)]);
       return Number(count ?? 0) >= limit.count && before === undefined;
     },
     async count(attempt) {
       if (limit === undefined) return true;
       const { window } = limit;
-      if ((await state.putIfAbsent(counted(attempt), '1', window)) !== undefined) return true;
-      const isWithin = (await state.increment(spent(attempt), 1, window)) <= limit.count;
-      if (!isWithin) await state.delete(counted(attempt));
+      const { wrong, counted } = namesOf(attempt);
+      if ((await state.putIfAbsent(counted, '1', window)) !== undefined) return true;
+      const isWithin = (await state.increment(wrong, 1, window)) <= limit.count;
+      if (!isWithin) await state.delete(counted);
       return isWithin;
+    },
+    async forget(account) {
+      const wrong = spent(account);
+      const passwords = await state.list(allOf(wrong));
+      const names =
+        (await state.get(wrong)) === undefined ? [...passwords.keys()] : [wrong, ...passwords.keys()];
+      await Promise.all(names.map((name) => state.delete(name)));
+      return names.length;
     },
   };
 }

@@ -5,6 +5,7 @@ import type { CacheOptions, LimitOptions } from '../config/schema.ts';
 import type { State } from '../state/state.ts';
 import { createBudget } from './budget.ts';
 import { createFlights } from './flights.ts';
+import { type Forgotten, forgetVerdicts, tellForgotten, watchForgotten } from './forgotten.ts';
 import { createGate, type Gate, type PauseChange } from './gate.ts';
 import { createGuard } from './guard.ts';
 import type { Remembered } from './remembered.ts';
@@ -23,6 +24,8 @@ export interface GuardsOptions {
   readonly wallClock: () => number;
   readonly onPause?: ((change: PauseChange) => void) | undefined;
   readonly step?: ((name: string, result: string) => void) | undefined;
+  /** Another process has forgotten a user: nothing is to be known from memory any more. */
+  readonly onForgotten?: (() => void) | undefined;
 }
 
 export interface Guards {
@@ -30,11 +33,13 @@ export interface Guards {
   /** Around the judge of one virtual host. */
   guard(judge: Judge, settings: HostSettings, remembered: Remembered): Judge;
   forget(): void;
+  /** Removes what is remembered of a user, and of the account that passwords of this name are tried on. */
+  forgetUser(user: Forgotten, account: string): Promise<void>;
   close(): void;
 }
 
 export function createGuards(options: GuardsOptions): Guards {
-  const { cache, limits, deadline, state, isShared, now, wallClock, onPause, step } = options;
+  const { cache, limits, deadline, state, isShared, now, wallClock, onPause, onForgotten, step } = options;
   const verdicts = createVerdicts({
     ttl: { token: cache.token_ttl, password: cache.password_ttl, refused: cache.negative_ttl },
     grace: cache.unavailable_grace,
@@ -46,6 +51,7 @@ export function createGuards(options: GuardsOptions): Guards {
   const budget = createBudget({ limit: limits.wrong_passwords, state });
   const turns = createTurns({ shared: isShared ? { state, nameOf: budget.nameOf } : undefined, now });
   const gate = createGate({ concurrency: limits.provider_concurrency, deadline, now, onChange: onPause });
+  const unwatch = isShared && onForgotten !== undefined ? watchForgotten({ state, onForgotten }) : undefined;
 
   return {
     gate,
@@ -69,7 +75,15 @@ export function createGuards(options: GuardsOptions): Guards {
       });
     },
     forget: verdicts.forget,
-    close: gate.close,
+    async forgetUser(user, account) {
+      await forgetVerdicts(state, user);
+      await budget.forget(account);
+      await tellForgotten(state);
+    },
+    close() {
+      unwatch?.();
+      gate.close();
+    },
   };
 }
 

@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache';
 import { fits, type State } from '../state/state.ts';
 import type { Accepted, Cached, Credentials, Verdict } from '../verdict.ts';
 import { createDigest, createOwnDigest, type Digest } from './digest.ts';
+import { verdictsOf } from './forgotten.ts';
 import { createKeeping, type Known, type Lifetimes } from './known.ts';
 import { seal, unseal } from './seal.ts';
 
@@ -45,6 +46,16 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
   let sharedKey: Buffer | undefined;
   let sharedDigest: Digest = ownDigest;
 
+  /** Of whom the last name was made: a login is looked up several times. */
+  let last: { digest: Digest; host: string; localpart: string | undefined; prefix: string } | undefined;
+
+  function sharedName(login: Login, digest: Digest): string {
+    const { host, localpart } = login.credentials;
+    if (last?.digest !== digest || last.host !== host || last.localpart !== localpart)
+      last = { digest, host, localpart, prefix: verdictsOf(digest, host, localpart) };
+    return last.prefix + nameOf(login, digest);
+  }
+
   const ownName = (login: Login): string => nameOf(login, ownDigest);
 
   /** With the key that the state has now: a store that was away at the start brings its own. */
@@ -62,7 +73,7 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
     store: State,
   ): { name: string; open(sealed: string | undefined): Known | undefined } {
     const digest = digestOf(store);
-    const name = `v:${nameOf(login, digest)}`;
+    const name = sharedName(login, digest);
     return {
       name,
       open(sealed) {
@@ -126,7 +137,7 @@ export function createVerdicts(options: VerdictsOptions): Verdicts {
       remember(own, known);
       if (shared !== undefined) {
         const digest = digestOf(shared);
-        const name = `v:${nameOf(login, digest)}`;
+        const name = sharedName(login, digest);
         const sealed = seal(known, name, digest);
         // Nobody waits for it.
         if (fits(sealed)) void shared.set(name, sealed, keeping.end(known) - wallClock());

@@ -15,6 +15,7 @@ export interface MemoryState extends State {
   increment(name: string, by: number, lifetime: number): number;
   delete(name: string): void;
   list(prefix: string): ReadonlyMap<string, string>;
+  clear(): void;
 }
 
 export interface MemoryOptions {
@@ -71,8 +72,7 @@ export function createMemoryState({ now, maxEntries, key: given }: MemoryOptions
       return new Map(found.map(([name, { value }]) => [name, value]));
     },
     ping() {},
-    close() {
-      entries.clear();
-    },
+    clear: () => entries.clear(),
+    close: () => entries.clear(),
   };
 }

@@ -21,6 +21,8 @@ export interface SharedOptions {
 /** Milliseconds for one operation, and for opening at the start, where a whole pool of workers does that at once. */
 const PATIENCE = 250;
 const AT_START = 1000;
+/** For a list, which looks at everything there is; each of its steps has a deadline of its own. */
+const LISTING = 30_000;
 /** So many in a row, and the store is left alone. */
 const STRIKES = 2;
 /** Milliseconds until the next try. */
@@ -108,12 +110,16 @@ export function createSharedState({
   }
 
   /** `work` on the store, and what the memory is to know of it; where there is no store, on the memory. */
-  function on<Value>(work: (state: State) => Soon<Value>, mirror: (value: Value) => void): Soon<Value> {
+  function on<Value>(
+    work: (state: State) => Soon<Value>,
+    mirror: (value: Value) => void,
+    patience = PATIENCE,
+  ): Soon<Value> {
     const current = store;
     if (current === undefined) {
       const isStarting = isUp === undefined && !closed;
       return isStarting
-        ? atStart.then(() => (store === undefined ? work(memory) : on(work, mirror)))
+        ? atStart.then(() => (store === undefined ? work(memory) : on(work, mirror, patience)))
         : work(memory);
     }
     try {
@@ -123,7 +129,7 @@ export function createSharedState({
         mirror(value);
         return value;
       }
-      return inTime(value).then(
+      return inTime(value, patience).then(
         (late) => {
           strikes = 0;
           mirror(late);
@@ -193,7 +199,11 @@ export function createSharedState({
       on(
         (state) => state.list(prefix),
         () => {},
+        LISTING,
       ),
+    unlearn() {
+      if (store !== undefined) memory.clear();
+    },
     ping: () =>
       on(
         (state) => state.ping(),

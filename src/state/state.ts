@@ -27,6 +27,8 @@ export interface State {
   /** Adds to a number that begins with 0, and lives as long as was said when it began. What comes out. */
   increment(name: string, by: number, lifetime: number): Soon<number>;
   delete(name: string): Soon<void>;
+  /** Lets go of what this process has in memory of what lies in a store that is there. */
+  readonly unlearn?: () => void;
   /** All whose names begin with `prefix`, in no order. For people, not for logins: it may look at everything there is. */
   list(prefix: string): Soon<ReadonlyMap<string, string>>;
   /** Whether the store is there; throws or rejects where it is not. */

@@ -50,6 +50,8 @@ export interface Users {
   forget(host: string, localpart: string): Promise<boolean>;
   /** The next who logs in owns the localpart. Whether somebody did. */
   unpin(host: string, localpart: string): Promise<boolean>;
+  /** Others may have removed what this process has seen. */
+  lookAgain(): void;
 }
 
 /** Names in the state: of records, and of pins, which one of several logins at a time can make. */
@@ -71,8 +73,7 @@ export function createUsers({ state, wallClock }: UsersOptions): Users {
     if (key !== state.key) {
       key = state.key;
       digest = createDigest(key);
-      recent.clear();
-      older.clear();
+      lookAgain();
     }
     return digest;
   }
@@ -83,15 +84,20 @@ export function createUsers({ state, wallClock }: UsersOptions): Users {
 
   const today = (): string => new Date(wallClock()).toISOString().slice(0, 10);
 
-  const isRecent = (name: string, seen: string): boolean => {
+  /** What was seen not long ago. */
+  function recentOf(name: string): string | undefined {
     const found = recent.get(name) ?? older.get(name);
-    return (
-      found !== undefined &&
-      found.seen === seen &&
-      wallClock() < found.until &&
-      found.until <= wallClock() + RECENT
-    );
-  };
+    if (found === undefined) return undefined;
+    const now = wallClock();
+    return now < found.until && found.until <= now + RECENT ? found.seen : undefined;
+  }
+
+  const isRecent = (name: string, seen: string): boolean => recentOf(name) === seen;
+
+  function lookAgain(): void {
+    recent.clear();
+    older.clear();
+  }
 
   function remember(name: string, seen: string): void {
     if (recent.size >= MAX_RECENT / 2) {
@@ -163,7 +169,7 @@ export function createUsers({ state, wallClock }: UsersOptions): Users {
     },
     isKnown(host, localpart) {
       const name = nameOf(RECORD, host, localpart);
-      if (recent.has(name) || older.has(name)) return true;
+      if (recentOf(name) !== undefined) return true;
       const before = state.failures;
       const answer = (found: string | undefined): boolean =>
         found !== undefined || state.isAway === true || state.failures !== before;
@@ -193,6 +199,7 @@ export function createUsers({ state, wallClock }: UsersOptions): Users {
       return found.includes(true);
     },
     unpin: (host, localpart) => remove(nameOf(PIN, host, localpart)),
+    lookAgain,
   };
 
   async function remove(name: string): Promise<boolean> {
