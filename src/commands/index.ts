@@ -20,11 +20,40 @@ export async function main(args: readonly string[]): Promise<void> {
     )
     .command(
       'check',
-      'look at the configuration and ask the provider whether it can work',
-      {},
-      async ({ config }) => {
+      'look at the configuration, the provider and the XMPP server, and say what to change',
+      (command) =>
+        command
+          .option('json', { type: 'boolean', default: false, describe: 'as JSON' })
+          .option('ejabberd', {
+            type: 'string',
+            describe: 'ejabberd.yml, if it is not where packages put it',
+          })
+          .option('prosody', { type: 'string', describe: 'prosody.cfg.lua, the same' })
+          .option('as-user', {
+            type: 'string',
+            describe: "start the program as the server's user, in its environment (root only)",
+          })
+          .option('token-stdin', {
+            type: 'boolean',
+            default: false,
+            describe: 'look at a token, too; values of claims are not shown',
+          })
+          .option('root', { type: 'string', hidden: true }),
+      async ({ config, json, ejabberd, prosody, asUser, tokenStdin, root }) => {
         const { check } = await import('./check.ts');
-        process.exitCode = await check({ config: fileOf(config), print });
+        const path = (file: string | undefined): string | undefined =>
+          file === undefined ? undefined : resolve(file);
+        process.exitCode = await check({
+          config: fileOf(config),
+          json,
+          ejabberd: path(ejabberd),
+          prosody: path(prosody),
+          asUser,
+          tokenStdin,
+          root: path(root),
+          columns: process.stdout.isTTY ? process.stdout.columns : undefined,
+          print,
+        });
       },
     )
     .command(
