@@ -14,14 +14,19 @@ export interface OwnGrant {
 export interface OwnToken {
   /** Throws a ProviderError when there is none to be had. */
   get(signal: AbortSignal): Promise<string>;
-  /** It is not taken any more. */
-  drop(token: string): void;
+  /** It was not taken. Whether another one may be. */
+  drop(token: string): boolean;
 }
 
 /** Of a token whose answer does not say how long it lives (RFC 6749 section 5.1 only recommends it). */
 const UNSAID = 60_000;
 /** It is renewed after this part of its life. */
 const MOST = 0.9;
+/**
+ * Milliseconds for which a token is new: where it is not taken, its age is not why. A directory that takes none would else
+ * cost a token for each question, until the token endpoint has enough of us and of the logins with us.
+ */
+const NEW = 10_000;
 
 export async function requestOwnToken(
   { endpoint, scope }: { readonly endpoint: string; readonly scope: string | undefined },
@@ -60,13 +65,13 @@ export function createOwnToken(
   grant: (signal: AbortSignal) => Promise<OwnGrant>,
   now: () => number,
 ): OwnToken {
-  let current: { readonly token: string; readonly until: number } | undefined;
+  let current: { readonly token: string; readonly since: number; readonly until: number } | undefined;
   let coming: Promise<string> | undefined;
 
   async function renew(signal: AbortSignal): Promise<string> {
     const startedAt = now();
     const { accessToken, lifetime } = await grant(signal);
-    current = { token: accessToken, until: startedAt + lifetime * MOST };
+    current = { token: accessToken, since: startedAt, until: startedAt + lifetime * MOST };
     return accessToken;
   }
 
@@ -79,7 +84,11 @@ export function createOwnToken(
       return coming;
     },
     drop(token) {
-      if (current?.token === token) current = undefined;
+      // Several may have been refused with the same one: the first has got another for all.
+      if (current?.token !== token) return true;
+      if (now() - current.since < NEW) return false;
+      current = undefined;
+      return true;
     },
   };
 }

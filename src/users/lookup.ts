@@ -24,19 +24,22 @@ export function createLookup({ settings, provider, rules, now }: LookupOptions):
   const scope = as.kind === 'client' ? as.scope : undefined;
   const own = createOwnToken((signal) => provider.grantOwn(scope, signal), now);
 
-  async function ask(question: Question, signal: AbortSignal): Promise<HttpResponse> {
-    const authorization = as.kind === 'client' ? `Bearer ${await own.get(signal)}` : fixed(as);
+  function ask(
+    { url, endpoint }: Question,
+    authorization: string | undefined,
+    signal: AbortSignal,
+  ): Promise<HttpResponse> {
     const headers = { accept: ACCEPT, ...(authorization === undefined ? {} : { authorization }) };
-    const { url, endpoint } = question;
     return provider.send({ method: 'GET', url, endpoint, headers }, signal);
   }
 
-  async function askWithFreshToken(question: Question, signal: AbortSignal): Promise<HttpResponse> {
-    const response = await ask(question, signal);
-    if (response.status !== 401 || as.kind !== 'client') return response;
+  async function askAsOurselves(question: Question, signal: AbortSignal): Promise<HttpResponse> {
+    if (as.kind !== 'client') return ask(question, fixed(as), signal);
+    const token = await own.get(signal);
+    const response = await ask(question, `Bearer ${token}`, signal);
     // It was revoked, or the provider has forgotten it.
-    own.drop(await own.get(signal));
-    return ask(question, signal);
+    const again = response.status === 401 && own.drop(token);
+    return again ? ask(question, `Bearer ${await own.get(signal)}`, signal) : response;
   }
 
   return async (localpart, host, signal) => {
@@ -50,7 +53,7 @@ export function createLookup({ settings, provider, rules, now }: LookupOptions):
     );
     // Where addresses are made of the localpart alone, they are all the same.
     for (const question of new Map(questions.map((each) => [each.url, each])).values()) {
-      if (question.isFound(await askWithFreshToken(question, signal))) return true;
+      if (question.isFound(await askAsOurselves(question, signal))) return true;
     }
     return false;
   };
