@@ -27,7 +27,8 @@ export interface Question {
 /** Users that are asked for: more than one come only from a server that finds more than the name. */
 const PAGE = 20;
 
-export function questionFor(settings: LookupSettings, asked: Asked): Question {
+/** `undefined` for a name that cannot be asked for: nobody can be found by it. */
+export function questionFor(settings: LookupSettings, asked: Asked): Question | undefined {
   switch (settings.type) {
     case 'scim':
       return scim(settings, asked);
@@ -116,7 +117,9 @@ function accountIn(uri: string): { readonly user: string; readonly domain: strin
 }
 
 /** Any other: an address for each user, 404 for nobody, and an answer that repeats the name. */
-function http(settings: LookupSettings, { localpart, host, isSame }: Asked): Question {
+function http(settings: LookupSettings, { localpart, host, isSame }: Asked): Question | undefined {
+  // Encoding does not help: `%2e%2e` leads up, too, and not every server splits the path before it decodes it.
+  if (isUpwards(localpart) || isUpwards(host)) return undefined;
   const { url, username_path, active_only, active_field = '' } = settings;
   const [endpoint = ''] = url.split(/[?{]/);
   const path = username_path.split('.');
@@ -169,6 +172,8 @@ function queryOf(parameters: Readonly<Record<string, string>>): string {
     .map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
     .join('&');
 }
+
+const isUpwards = (name: string): boolean => /(?:^|[/\\])\.{1,2}(?:[/\\]|$)/.test(name);
 
 const withoutSlash = (url: string): string => url.replace(/\/+$/, '');
 

@@ -52,8 +52,8 @@ export function createLookup({ settings, provider, rules, now }: LookupOptions):
       }),
     );
     // Where addresses are made of the localpart alone, they are all the same.
-    for (const question of new Map(questions.map((each) => [each.url, each])).values()) {
-      if (question.isFound(await askAsOurselves(question, signal))) return true;
+    for (const question of new Map(questions.map((each) => [each?.url, each])).values()) {
+      if (question?.isFound(await askAsOurselves(question, signal))) return true;
     }
     return false;
   };
