@@ -40,8 +40,8 @@ export function inherit(defaults: Raw, override: Raw): Raw {
   const says = (...names: string[]): boolean => names.some((name) => override[name] !== undefined);
   if (says('issuer', 'discovery_url', 'providers'))
     for (const name of OF_THE_PROVIDER) delete inherited[name];
-  // Its users are others, and it gets no token of our client's there.
-  if (says('issuer', 'discovery_url', 'providers')) delete inherited.user_lookup;
+  // Its users are others, and a token of our client's there is nothing for that directory.
+  if (says(...OF_THE_PROVIDER, 'providers')) delete inherited.user_lookup;
   if (says('issuer', 'discovery_url')) delete inherited.providers;
   if (says(...OF_THE_PROVIDER, 'providers', 'client_id', ...SECRETS))
     for (const name of SECRETS) delete inherited[name];

@@ -38,6 +38,9 @@ export interface Parsed {
   readonly warnings: readonly Problem[];
 }
 
+/** Of the providers, only the first lends its client to lookups. */
+const NOT_ASKED: Raw = { user_exists: undefined, user_lookup: undefined };
+
 const ALIAS = 'oauth_external_';
 
 export function parseConfig(raw: unknown): Parsed {
@@ -144,7 +147,9 @@ export function parseConfig(raw: unknown): Parsed {
         delete own[key];
       }
       reportTypes(own, place, problems, {});
-      if (index === 0) return draft(inherit(common, own), place);
+      // The directory is the host's: asked with the first one's client, whichever provider its users log in at.
+      const { user_exists, user_lookup } = common;
+      if (index === 0) return draft({ ...inherit(common, own), user_exists, user_lookup }, place);
       for (const key of Object.keys(FOR_PASSWORDS)) {
         if (own[key] === undefined || own[key] === false) continue;
         problems.push({
@@ -153,7 +158,7 @@ export function parseConfig(raw: unknown): Parsed {
             'is for the first provider only: a password does not say whose it is, and must not go to strangers',
         });
       }
-      return draft({ ...inherit(common, own), ...FOR_PASSWORDS }, place);
+      return draft({ ...inherit(common, own), ...FOR_PASSWORDS, ...NOT_ASKED }, place);
     });
   }
 
