@@ -26,6 +26,8 @@ export interface Question {
 
 /** Users that are asked for: more than one come only from a server that finds more than the name. */
 const PAGE = 20;
+/** As many strangers come from a server that lists whom it has, page by page. */
+const MANY = 10;
 
 /** `undefined` for a name that cannot be asked for: nobody can be found by it. */
 export function questionFor(settings: LookupSettings, asked: Asked): Question | undefined {
@@ -52,6 +54,7 @@ function scim({ url, active_only }: LookupSettings, { username, isSame }: Asked)
     isFound(response) {
       // Some servers read no escapes. They have nobody of such a name that they could tell us of.
       if (response.status === 400 && /["\\]/.test(username)) return false;
+      if (isTooLong(response.status)) return false;
       const answer = objectIn(response);
       const total = member(answer, 'totalResults');
       if (typeof total !== 'number') throw senseless(response, 'has no totalResults');
@@ -72,6 +75,7 @@ function keycloak({ url, active_only }: LookupSettings, { username, isSame }: As
     url: `${endpoint}?${queryOf(query)}`,
     endpoint,
     isFound(response) {
+      if (isTooLong(response.status)) return false;
       const users = listOf(jsonIn(response), response);
       const found = users.find((user) => isNamed(user, 'username', isSame));
       if (found !== undefined) return !active_only || member(found, 'enabled') !== false;
@@ -95,7 +99,11 @@ function webfinger(
       const aliases = member(answer, 'aliases');
       const names = [member(answer, 'subject'), ...(Array.isArray(aliases) ? aliases : [])];
       if (typeof names[0] !== 'string') throw senseless(response, 'has no subject');
-      return names.some((name) => typeof name === 'string' && isSameResource(name, resource, isSame));
+      const resources = names.filter((name) => typeof name === 'string');
+      if (resources.some((name) => isSameResource(name, resource, isSame))) return true;
+      if (resources.some((name) => isSame(accountIn(name)?.user ?? '')))
+        throw senseless(response, 'is about one at another domain', 'resource');
+      return false;
     },
   };
 }
@@ -133,7 +141,9 @@ function http(settings: LookupSettings, { localpart, host, isSame }: Asked): Que
       if (users.some((user) => typeof member(user, name) !== 'string'))
         throw senseless(response, `has no text at ${username_path}`, 'username_path');
       const found = users.find((user) => isNamed(user, name, isSame));
-      return found !== undefined && (!active_only || member(found, active_field) !== false);
+      if (found !== undefined) return !active_only || member(found, active_field) !== false;
+      // It does not say whether these are all that it has found.
+      return nobodyAmong(users, users.length < MANY ? users.length : users.length + 1, response);
     },
   };
 }
@@ -151,7 +161,7 @@ function objectsAt(value: unknown, path: readonly string[], response: HttpRespon
 /** False, if the server has told of all that it found. */
 function nobodyAmong(users: readonly JsonObject[], total: number, response: HttpResponse): false {
   if (total > users.length)
-    throw senseless(response, `found ${total} and not the one: it does not look at the filter`);
+    throw senseless(response, `has ${users.length} others and maybe more: it does not look at the name`);
   return false;
 }
 
@@ -177,7 +187,10 @@ const isUpwards = (name: string): boolean => /(?:^|[/\\])\.{1,2}(?:[/\\]|$)/.tes
 
 const withoutSlash = (url: string): string => url.replace(/\/+$/, '');
 
-const isGone = ({ status }: HttpResponse): boolean => status === 404 || status === 410;
+const isGone = ({ status }: HttpResponse): boolean => status === 404 || status === 410 || isTooLong(status);
+
+/** Nobody has a name that does not fit into an address, of at least 8,000 bytes (RFC 9110 section 4.1). */
+const isTooLong = (status: number): boolean => status === 414;
 
 function jsonIn(response: HttpResponse): JsonObject | readonly unknown[] {
   const { status, hostname } = response;
