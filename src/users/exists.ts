@@ -36,6 +36,12 @@ const NOT_FOUND = 60_000;
 const STALE = 0.5;
 /** Milliseconds for a new answer where there is an older one, or a login: Prosody asks three times for each stanza. */
 const PATIENCE = 40;
+/**
+ * Whoever waited so long for nothing is the last for a while: a server that asks one question after the other would stand
+ * still for as long as there are names to ask for, once more with each probe that a half dead directory answers.
+ */
+const IN_VAIN = 500;
+const HURRY = 10_000;
 /** One question with all that belongs to it: metadata, a token, the answer. */
 const TIMEOUT = 10_000;
 /** Questions at a time: the way to the provider is there for logins, and whoever asks for many strangers must not fill it. */
@@ -47,6 +53,7 @@ export function createExists({ lookup, isKnown, warn, now }: ExistsOptions): Exi
   // Not by `max`: lru-cache would make room for all of them at once.
   const answers = new LRUCache<string, Answer>({ maxSize: MAX_ANSWERS, sizeCalculation: () => 1 });
   const flights = new Map<string, Promise<boolean | undefined>>();
+  let hurriedUntil = Number.NEGATIVE_INFINITY;
 
   /** `undefined` when nobody can say. One question about a user at a time. */
   function askNow(localpart: string, host: string): Promise<boolean | undefined> {
@@ -80,10 +87,15 @@ export function createExists({ lookup, isKnown, warn, now }: ExistsOptions): Exi
     deadlineAt: number,
   ): Promise<boolean> {
     const asked = askNow(localpart, host);
-    // A login is a yes, but that nobody has logged in is not a no.
-    const remembered = last?.found ?? ((await isKnown(host, localpart)) || undefined);
-    const patience = remembered === undefined ? deadlineAt - now() : Math.min(PATIENCE, deadlineAt - now());
-    return (await within(patience, asked)) ?? remembered ?? true;
+    // A login is a yes, but that nobody has logged in is not a no. Nor is an old no: he may have come since, and only another
+    // process have seen it.
+    const remembered = last?.found === true || (await isKnown(host, localpart)) || last?.found;
+    const startedAt = now();
+    const hurried = remembered !== undefined || startedAt < hurriedUntil;
+    const left = deadlineAt - startedAt;
+    const found = await within(hurried ? Math.min(PATIENCE, left) : left, asked);
+    if (found === undefined && now() - startedAt >= IN_VAIN) hurriedUntil = now() + HURRY;
+    return found ?? remembered ?? true;
   }
 
   return {
