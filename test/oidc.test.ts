@@ -140,7 +140,13 @@ describe('a real OpenID provider', () => {
       /password grant[\s\S]*ID token[\s\S]*accepted \(password\)/,
     ],
     ['prepares the name as a server would', 'BOB@Chat.Example', 'bob-password', 0, /localpart +bob\n/],
-    ['says why a bad one is bad', 'bob@chat.example', 'wrong\n', 1, /refused \(not_authorized\)/],
+    [
+      'says why a bad one is bad',
+      'bob@chat.example',
+      'not-his-own\n',
+      1,
+      /NO +password grant [\s\S]*NO .*refused \(not_authorized\)\n +what to do .*sasl_username_mapping/,
+    ],
     ['says whose token it is not', 'bob@chat.example', 'TOKEN', 1, /refused \(user_mismatch\)/],
     ['wants a JID', 'bob', 'x', 2, /is no JID/],
   ];

@@ -69,7 +69,8 @@ export function createGate({
       now,
       random,
       // Without a secret, and without asking for anything: that there is an answer says enough.
-      probe: () => http.send({ method: 'GET', url, headers: { accept: 'application/json' } }),
+      probe: () =>
+        http.send({ method: 'GET', url, purpose: 'is it back?', headers: { accept: 'application/json' } }),
       onChange(change) {
         // Whoever waits for a turn would wait in vain.
         if (change.paused) queue.refuse(id, () => paused(endpoint, 0));

@@ -36,7 +36,8 @@ export async function requestOwnToken(
 ): Promise<OwnGrant> {
   const form = new URLSearchParams({ grant_type: 'client_credentials' });
   if (scope !== undefined) form.set('scope', scope);
-  const response = await http.send(formRequest(endpoint, form, authenticateClient), signal);
+  const request = formRequest(endpoint, form, authenticateClient, { purpose: 'token endpoint' });
+  const response = await http.send(request, signal);
   const { status, hostname: host } = response;
   const body = parseJsonObject(response.text);
   const read = (name: string): unknown => (body.kind === 'object' ? member(body.value, name) : undefined);

@@ -35,7 +35,8 @@ export async function requestIntrospection(
   // No token_type_hint: there are servers that call a good token inactive for it.
   const form = new URLSearchParams({ token });
   const accept = signed ? SIGNED : 'application/json';
-  const response = await http.send(formRequest(endpoint, form, authenticateClient, accept), signal);
+  const request = formRequest(endpoint, form, authenticateClient, { purpose: 'introspection', accept });
+  const response = await http.send(request, signal);
   const { hostname: host } = response;
   const verdict = judgeStatus(response, host);
   if (verdict !== undefined) return verdict;

@@ -11,7 +11,13 @@ const MAX_KEYS = 100;
 
 export async function fetchKeySet(url: string, http: HttpClient): Promise<KeySet> {
   const headers = { accept: 'application/jwk-set+json, application/json' };
-  const { status, text, hostname } = await http.send({ method: 'GET', url, headers, limit: MAX_BYTES });
+  const { status, text, hostname } = await http.send({
+    method: 'GET',
+    url,
+    purpose: 'keys',
+    headers,
+    limit: MAX_BYTES,
+  });
   if (status === 429) throw new ProviderError('provider_busy', `${hostname} asks for fewer requests (429)`);
   const set = status === 200 ? parseKeySet(text) : undefined;
   if (set === undefined) {

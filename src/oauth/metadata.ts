@@ -137,13 +137,13 @@ function wellKnown(issuer: string): string[] {
 /** At most one redirect, within the origin: Django's final slash. Nothing secret is on its way here. */
 async function followOnce(url: string, http: HttpClient): Promise<HttpResponse> {
   const headers = { accept: 'application/json' };
-  const response = await http.send({ method: 'GET', url, headers });
+  const response = await http.send({ method: 'GET', url, purpose: 'metadata', headers });
   if (response.status < 300 || response.status >= 400) return response;
   const { location } = response.headers;
   const target =
     typeof location === 'string' && URL.canParse(location, url) ? new URL(location, url) : undefined;
   if (target?.origin !== new URL(url).origin) return response;
-  return http.send({ method: 'GET', url: target.href, headers });
+  return http.send({ method: 'GET', url: target.href, purpose: 'metadata', headers });
 }
 
 function judge(document: JsonObject, place: string, settings: MetadataSettings): Metadata {

@@ -40,7 +40,8 @@ export async function requestPasswordGrant(
   if (totp !== undefined) form.set('totp', totp.reveal());
   // Left out, some servers refuse and others give a token that UserInfo does not take.
   if (scope !== '') form.set('scope', scope);
-  const response = await http.send(formRequest(endpoint, form, authenticateClient), signal);
+  const request = formRequest(endpoint, form, authenticateClient, { purpose: 'token endpoint' });
+  const response = await http.send(request, signal);
   return judgePasswordGrant(response);
 }
 
@@ -53,7 +54,8 @@ export async function revokeToken(
   http: HttpClient,
 ): Promise<boolean> {
   const form = new URLSearchParams({ token, token_type_hint: kind });
-  const { status } = await http.send(formRequest(endpoint, form, authenticateClient));
+  const request = formRequest(endpoint, form, authenticateClient, { purpose: 'revocation' });
+  const { status } = await http.send(request);
   return status === 200;
 }
 

@@ -20,7 +20,7 @@ export async function requestUserinfo(
   signal: AbortSignal,
 ): Promise<Userinfo | Refused> {
   const headers = { accept: 'application/json', authorization: `Bearer ${token}` };
-  const response = await http.send({ method: 'GET', url: endpoint, headers }, signal);
+  const response = await http.send({ method: 'GET', url: endpoint, purpose: 'UserInfo', headers }, signal);
   const { hostname: host } = response;
   const refusal = judgeStatus(response.status, host);
   if (refusal !== undefined) return refusal;

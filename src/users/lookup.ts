@@ -30,7 +30,7 @@ export function createLookup({ settings, provider, rules, now }: LookupOptions):
     signal: AbortSignal,
   ): Promise<HttpResponse> {
     const headers = { accept: ACCEPT, ...(authorization === undefined ? {} : { authorization }) };
-    return provider.send({ method: 'GET', url, endpoint, headers }, signal);
+    return provider.send({ method: 'GET', url, endpoint, purpose: 'directory', headers }, signal);
   }
 
   async function askAsOurselves(question: Question, signal: AbortSignal): Promise<HttpResponse> {
