@@ -71,10 +71,20 @@ export async function main(args: readonly string[]): Promise<void> {
       (command) =>
         command
           .positional('jid', { type: 'string', demandOption: true, describe: 'user@virtual.host' })
-          .option('stdin', { type: 'boolean', default: false, describe: 'read the secret from stdin' }),
-      async ({ config, jid, stdin }) => {
+          .option('stdin', { type: 'boolean', default: false, describe: 'read the secret from stdin' })
+          .option('as', {
+            choices: ['ejabberd', 'prosody'] as const,
+            describe: 'through a child that is started as this server would start it',
+          })
+          .option('program', {
+            type: 'string',
+            implies: 'as',
+            describe:
+              "what stands in the server's extauth_program or external_auth_command, where it is not ours",
+          }),
+      async ({ config, jid, stdin, as, program }) => {
         const { login } = await import('./login.ts');
-        process.exitCode = await login({ config: fileOf(config), jid, stdin, print });
+        process.exitCode = await login({ config: fileOf(config), jid, stdin, as, program, print });
       },
     )
     .command('users', 'who has logged in, and whose the names are (with state: lmdb or redis)', (command) => {

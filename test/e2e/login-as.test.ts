@@ -1,0 +1,287 @@
+// `login --as`: the login through a child as the real user of the server, on pipes and on a real terminal. As root.
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { program, prosodyProgram, root } from '../support/bridge.ts';
+import { startProvider } from '../support/provider.ts';
+
+const SERVERS = ['ejabberd', 'prosody'] as const;
+const SECRET = 'canaryPassword-7f3a';
+const JID = 'alice@chat.example';
+
+before(() => {
+  assert.equal(process.geteuid?.(), 0, 'these tests become ejabberd and prosody: run them as root');
+  for (const server of SERVERS) execFileSync('id', [server]);
+});
+
+/** A folder that everybody may look into, as /etc/extauth-oauth is. */
+function openFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'extauth-oauth-as-'));
+  chmodSync(folder, 0o755);
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+function idOf(user: string): number {
+  return Number(execFileSync('id', ['-u', user], { encoding: 'utf8' }));
+}
+
+interface Result {
+  readonly code: number | null;
+  readonly out: string;
+  /** All command lines and environments that were seen on the machine meanwhile. */
+  readonly seen: string;
+}
+
+describe('login --as', () => {
+  let provider: Awaited<ReturnType<typeof startProvider>>;
+  before(async () => {
+    provider = await startProvider({ users: { alice: { password: SECRET } } });
+  });
+  after(() => provider.stop());
+
+  function configFor(t: TestContext, user: string, extra: Record<string, unknown> = {}): string {
+    const file = join(openFolder(t), 'config.json');
+    const config = {
+      issuer: provider.issuer,
+      client_id: provider.clientId,
+      client_secret: provider.clientSecret,
+      resource_owner_password: true,
+      scope: 'openid profile',
+      hosts: { 'chat.example': {} },
+      ...extra,
+    };
+    writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
+    chownSync(file, idOf(user), 0);
+    return file;
+  }
+
+  async function login(
+    args: readonly string[],
+    { secret = SECRET, through = [] }: { secret?: string; through?: readonly string[] } = {},
+  ): Promise<Result> {
+    const [command = '', ...rest] = [...through, process.execPath, program, 'login', JID, '--stdin', ...args];
+    const child = spawn(command, rest, { env: { PATH: process.env.PATH ?? '' } });
+    let out = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk) => {
+        out += chunk;
+      });
+    }
+    child.stdin.end(secret);
+    const ended = new Promise<number | null>((resolve) => child.on('close', resolve));
+    let isOver = false;
+    void ended.then(() => {
+      isOver = true;
+    });
+    const seen = new Set<string>();
+    while (!isOver) {
+      for (const each of processes()) seen.add(each);
+      await sleep(5);
+    }
+    return { code: await ended, out, seen: [...seen].join('\n') };
+  }
+
+  for (const server of SERVERS) {
+    const answers = server === 'ejabberd' ? ['00 02 00 00', '00 02 00 01'] : ['0', '1'];
+
+    it(`${server}: lets in whom the server would let in, and keeps the secret to the pipe`, async (t) => {
+      const { code, out, seen } = await login(['--as', server, '--config', configFor(t, server)]);
+      assert.equal(code, 0, out);
+      assert.match(out, new RegExp(`^ok +${server} +as ${server}, in /var/lib/${server}, with`, 'm'));
+      assert.match(out, new RegExp(`^ok +[\\d.]+ ms +answer +${answers[1]}: yes$`, 'm'));
+      assert.match(out, /^ok +[\d.]+ ms +accepted \(password\)$/m);
+      assert.ok(seen.includes('--stdin') && seen.includes('extauth-oauth.js'), 'it was looked at');
+      assert.ok(!`${seen}${out}`.includes(SECRET), 'the secret was seen');
+    });
+
+    it(`${server}: says the reason from the child's log, and what to change`, async (t) => {
+      const config = configFor(t, server);
+      const { code, out } = await login(['--as', server, '--config', config], { secret: 'not-hers' });
+      assert.equal(code, 1, out);
+      assert.match(out, new RegExp(`^NO +[\\d.]+ ms +answer +${answers[0]}: no$`, 'm'));
+      assert.match(
+        out,
+        /^NO +password grant [\s\S]*refused \(not_authorized\)\n +what to do +the provider says/m,
+      );
+    });
+
+    it(`${server}: finds the reason in the file that the log goes to, among other people's, hashed`, async (t) => {
+      const folder = openFolder(t);
+      chownSync(folder, idOf(server), 0);
+      const destination = join(folder, 'log');
+      const log = { destination, users: 'hashed' };
+      writeFileSync(
+        destination,
+        '{"event":"request","op":"auth","host":"chat.example","user":"alice","verdict":"accepted"}\n',
+      );
+      chownSync(destination, idOf(server), 0);
+      const config = configFor(t, server, { log });
+      const { out } = await login(['--as', server, '--config', config], { secret: 'not-hers' });
+      assert.match(out, /refused \(not_authorized\)/);
+      assert.match(readFileSync(destination, 'utf8'), /"user":"#/);
+    });
+
+    it(`${server}: shows what works by hand and not from the server: a file that is not its user's`, async (t) => {
+      const { code, out } = await login(['--as', server, '--config', configFor(t, 'root')]);
+      assert.equal(code, 1, out);
+      assert.match(out, /^NO +configuration +\S+config\.json cannot be read by this user$/m);
+      assert.match(out, /unavailable \(not_configured\)/);
+    });
+
+    it(`${server}: shows what a shell says of a program that is not there`, async (t) => {
+      const config = configFor(t, server);
+      const { code, out } = await login(['--as', server, '--config', config, '--program', '/nonexistent/it']);
+      assert.equal(code, 1, out);
+      assert.match(out, /start +none: the program has ended\nNO +stderr +.*\/nonexistent\/it: not found/);
+    });
+
+    it(`${server}: leaves nothing behind`, async (t) => {
+      const before = readdirSync(tmpdir()).filter((name) => name.startsWith('extauth-oauth-login-'));
+      await login(['--as', server, '--config', configFor(t, server)]);
+      const now = readdirSync(tmpdir()).filter((name) => name.startsWith('extauth-oauth-login-'));
+      assert.deepEqual(now, before);
+      const left = [...processes()].filter(
+        (each) => each.includes('extauth-oauth') && each.includes(`/var/lib/${server}`),
+      );
+      assert.deepEqual(left, []);
+    });
+  }
+
+  const unsent: [server: (typeof SERVERS)[number], title: string, secret: string, why: RegExp][] = [
+    ['ejabberd', 'does not fit a frame', 'x'.repeat(65_536), /longer than the 65535 bytes of a frame/],
+    ['ejabberd', 'is empty', '', /the secret is empty/],
+    [
+      'prosody',
+      'is too long for the module',
+      'x'.repeat(990),
+      /longer than the 1000 bytes of mod_auth_external/,
+    ],
+    ['prosody', 'has a line in it', 'x\nauth:alice:chat.example:y', /a control character/],
+  ];
+  for (const [server, title, secret, why] of unsent) {
+    it(`${server}: says that a secret which ${title} is never asked about`, async (t) => {
+      const { code, out } = await login(['--as', server, '--config', configFor(t, server)], { secret });
+      assert.equal(code, 1);
+      assert.match(out, new RegExp(`${server} refuses without asking: .*${why.source}`));
+    });
+  }
+
+  it('ejabberd: finds a program that says more than its answers', async (t) => {
+    const noisy = join(openFolder(t), 'noisy');
+    const answer = "head -c 2 >/dev/null; printf '\\0\\2\\0\\1'";
+    writeFileSync(noisy, `#!/bin/sh\n${answer}\nsleep 0.3\nprintf '\\0\\2\\0\\1more'\ncat >/dev/null\n`, {
+      mode: 0o755,
+    });
+    const { out } = await login([
+      '--as',
+      'ejabberd',
+      '--config',
+      configFor(t, 'ejabberd'),
+      '--program',
+      noisy,
+    ]);
+    assert.match(out, /^NO +too much +more came than the answer/m);
+    assert.match(out, /^! +log +no line about this login/m);
+  });
+
+  it('has the environment and the files of a server that runs', async (t) => {
+    const folder = openFolder(t);
+    // What Erlang's virtual machine is called, with a /tmp of its own as under PrivateTmp=.
+    const beam = join(folder, 'beam.smp');
+    copyFileSync('/bin/sleep', beam);
+    chmodSync(beam, 0o755);
+    const config = configFor(t, 'ejabberd');
+    const hidden = join(folder, 'hidden');
+    execFileSync('mkdir', [hidden]);
+    const through = join(hidden, 'program');
+    writeFileSync(through, `#!/bin/sh\nexec ${process.execPath} ${program}\n`, { mode: 0o755 });
+    const server = spawn(
+      'unshare',
+      [
+        '--mount',
+        '/bin/sh',
+        '-c',
+        `mount -t tmpfs none ${hidden} && cd /usr && exec setpriv --reuid=ejabberd --regid=ejabberd --clear-groups ${beam} 60`,
+      ],
+      {
+        env: {
+          PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+          EXTAUTH_OAUTH_CONFIG: config,
+          EXTAUTH_OAUTH_PLANTED: 'x',
+        },
+        stdio: 'inherit',
+      },
+    );
+    t.after(() => void server.kill('SIGKILL'));
+    await sleep(500);
+    const fine = await login(['--as', 'ejabberd']);
+    assert.equal(fine.code, 0, fine.out);
+    assert.match(
+      fine.out,
+      new RegExp(`in /usr, with the environment of process ${server.pid} and its view of the files`),
+    );
+    assert.match(fine.out, /nsenter --target=\d+ --mount/);
+    const blind = await login(['--as', 'ejabberd', '--program', through]);
+    assert.match(blind.out, new RegExp(`stderr +.*${through}: not found`), 'what the server does not see');
+  });
+
+  it('says when it cannot become the user', async (t) => {
+    const through = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups'];
+    const { code, out } = await login(['--as', 'prosody', '--config', configFor(t, 'nobody')], { through });
+    assert.equal(code, 0, out);
+    assert.match(out, /^ok +prosody +as you, /m);
+    assert.match(out, /^! +not the same +only root can become prosody$/m);
+  });
+
+  it('says that a terminal needs script', async (t) => {
+    const folder = openFolder(t);
+    const beside = join(folder, 'prosody');
+    copyFileSync('/bin/sleep', beside);
+    chmodSync(beside, 0o755);
+    const args = ['--reuid=prosody', '--regid=prosody', '--clear-groups', beside, '60'];
+    const server = spawn('/usr/bin/setpriv', args, { env: { PATH: folder } });
+    t.after(() => void server.kill('SIGKILL'));
+    await sleep(300);
+    const { code, out } = await login(['--as', 'prosody']);
+    assert.equal(code, 1);
+    assert.match(out, /^NO +terminal +there is no script in PATH/m);
+  });
+
+  it('is used by name only', async () => {
+    const { code, out } = await login(['--as', 'exim']);
+    assert.equal(code, 2);
+    assert.match(out, /ejabberd/);
+    assert.equal((await login(['--program', 'x'])).code, 2);
+    assert.ok(existsSync(prosodyProgram) && existsSync(join(root, 'dist/commands.js')));
+  });
+});
+
+/** What `ps` would show to anybody, and the environment besides. */
+function processes(): Set<string> {
+  const found = new Set<string>();
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    if (pid === String(process.pid)) continue;
+    try {
+      const cwdAndArgs = ['cmdline', 'environ'].map((name) => readFileSync(`/proc/${pid}/${name}`, 'latin1'));
+      found.add(cwdAndArgs.join('\n').replaceAll('\0', ' '));
+    } catch {
+      // It has just ended.
+    }
+  }
+  return found;
+}
