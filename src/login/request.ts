@@ -39,9 +39,10 @@ export async function readSecret(stdin: boolean): Promise<Secret | undefined> {
 
 /** Reads one line from the terminal without showing it. The prompt goes to stderr: stdout may be a file. */
 function askOnTerminal(): Promise<string | undefined> {
-  process.stderr.write('Password or token (not shown): ');
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: process.stdin, output: nowhere, terminal: true, historySize: 0 });
+  // Not before the terminal has stopped to show what is typed, or pasted by a program that waits for this.
+  process.stderr.write('Password or token (not shown): ');
   return new Promise((resolve) => {
     const done = (secret: string | undefined): void => {
       process.stderr.write('\n');
