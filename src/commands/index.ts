@@ -1,7 +1,9 @@
 // The commands that people type, as yargs commands with lazy handlers. The only place that prints usage or sets an exit code.
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import yargs from 'yargs';
+import { servers } from '../setup/servers.ts';
 import { EXIT } from './exit.ts';
 import type { UsersTask } from './users.ts';
 
@@ -87,6 +89,30 @@ export async function main(args: readonly string[]): Promise<void> {
         process.exitCode = await login({ config: fileOf(config), jid, stdin, as, program, print });
       },
     )
+    .command(
+      'migrate <file>',
+      'make a configuration from the oauth_external_ options of a prosody.cfg.lua, and say what to change there',
+      (command) =>
+        command
+          .positional('file', { type: 'string', demandOption: true, describe: 'prosody.cfg.lua' })
+          .option('output', { type: 'string', describe: 'file to write; without it, printed' })
+          .option('server', {
+            choices: servers,
+            default: 'prosody-dovecot' as const,
+            describe: 'the server that it is for',
+          }),
+      async ({ file, output, server }) => {
+        const { migrate } = await import('./migrate.ts');
+        process.exitCode = await migrate({
+          file: resolve(file),
+          output: yamlFileOf(output),
+          server,
+          folder: packageFolder,
+          print,
+          complain,
+        });
+      },
+    )
     .command('users', 'who has logged in, and whose the names are (with state: lmdb or redis)', (command) => {
       const task = (name: 'show' | 'forget' | 'unpin', describe: string): void => {
         command.command(
@@ -159,12 +185,20 @@ function complain(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
+function yamlFileOf(value: string | undefined): string | undefined {
+  if (value === undefined || /\.ya?ml$/.test(value)) return value && resolve(value);
+  throw new UsageError('--output needs a file that ends in .yml');
+}
+
 /** The working directory is a server's to choose, but here somebody has typed the name in it. */
 function fileOf(value: unknown): string | undefined {
   if (value === undefined) return undefined;
   if (typeof value !== 'string' || value === '') throw new UsageError('--config needs a file, once');
   return resolve(value);
 }
+
+/** Where this package lies, seen from dist/. */
+const packageFolder = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
 
 function version(): string {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {

@@ -173,6 +173,7 @@ export function cautions(
   if (options.http.allow_http)
     say('http.allow_http', 'passwords and tokens may cross the network in clear text');
   if (
+    options.credential !== 'password' &&
     options.client_id === undefined &&
     options.audience === undefined &&
     options.accepted_clients === undefined
