@@ -68,10 +68,15 @@ function runningEnvironment(
   return undefined;
 }
 
-function assignmentsIn(text: string): [string, string][] {
-  return [...text.matchAll(/(?:^|\s)(["']?)([A-Za-z_]\w*)=(?:"([^"]*)"|'([^']*)'|([^\s"']*))\1/g)].map(
-    ([, , name = '', double, single, plain]): [string, string] => [name, double ?? single ?? plain ?? ''],
-  );
+/** Quotes may stand around the whole, or around the value. */
+const ASSIGNMENT =
+  /(?<=^|\s)(?:"(\w+)=([^"]*)"|'(\w+)=([^']*)'|(\w+)="([^"]*)"|(\w+)='([^']*)'|(\w+)=([^\s"']*))(?=\s|$)/g;
+
+function assignmentsIn(text: string): [name: string, value: string][] {
+  return [...text.matchAll(ASSIGNMENT)].map(([, ...parts]) => {
+    const [name = '', value = ''] = parts.filter((part) => part !== undefined);
+    return [name, value];
+  });
 }
 
 export interface JudgeOptions {

@@ -1,5 +1,4 @@
 // `check`, the doctor: what it finds, as a table or as JSON, and what it comes to.
-import { text as readAll } from 'node:stream/consumers';
 import { examineAll } from '../check/index.ts';
 import { createReport } from '../check/report.ts';
 import { EXIT } from './exit.ts';
@@ -11,31 +10,17 @@ export interface CheckOptions {
   readonly ejabberd?: string | undefined;
   readonly prosody?: string | undefined;
   readonly asUser?: string | undefined;
-  /** Read one from standard input. */
-  readonly tokenStdin?: boolean;
+  /** Where a sample token comes from, if there is one. */
+  readonly readToken?: () => Promise<string | undefined>;
   /** Of the terminal that it is printed to. */
   readonly columns?: number | undefined;
   readonly print: (line: string) => void;
 }
 
-/** The exit code: 0 fine or only warnings, 1 errors, 2 usage, 78 a configuration that is unusable or unsafe. */
+/** The exit code: 0 fine or only warnings, 1 errors, 78 a configuration that is unusable or unsafe. */
 export async function check(options: CheckOptions): Promise<number> {
-  const {
-    config,
-    json = false,
-    root,
-    ejabberd,
-    prosody,
-    asUser,
-    tokenStdin = false,
-    columns,
-    print,
-  } = options;
-  if (tokenStdin && process.stdin.isTTY) {
-    print('This is a terminal, which would show the token: extauth-oauth check --token-stdin < FILE');
-    return EXIT.usage;
-  }
-  const token = tokenStdin ? (await readAll(process.stdin)).trim() : undefined;
+  const { config, json = false, root, ejabberd, prosody, asUser, readToken, columns, print } = options;
+  const token = (await readToken?.())?.trim();
   const report = createReport({ json, columns, print });
   let code: number = EXIT.fine;
   for await (const finding of examineAll({ config, root, ejabberd, prosody, asUser, token })) {

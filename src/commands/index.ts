@@ -1,6 +1,7 @@
 // The commands that people type, as yargs commands with lazy handlers. The only place that prints usage or sets an exit code.
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { text as readAll } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import yargs from 'yargs';
 import { servers } from '../setup/servers.ts';
@@ -45,13 +46,15 @@ export async function main(args: readonly string[]): Promise<void> {
         const { check } = await import('./check.ts');
         const path = (file: string | undefined): string | undefined =>
           file === undefined ? undefined : resolve(file);
+        if (tokenStdin && process.stdin.isTTY)
+          throw new UsageError('this is a terminal, which would show the token: --token-stdin < FILE');
         process.exitCode = await check({
           config: fileOf(config),
           json,
           ejabberd: path(ejabberd),
           prosody: path(prosody),
           asUser,
-          tokenStdin,
+          readToken: async () => (tokenStdin ? readAll(process.stdin) : undefined),
           root: path(root),
           columns: process.stdout.isTTY ? process.stdout.columns : undefined,
           print,
