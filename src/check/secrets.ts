@@ -26,6 +26,6 @@ export function* examineFiles(
           : `chmod o+x ${stopped.slice(0, stopped.indexOf(' is '))}`,
       });
     }
-    if (readable && files.length > 0) yield ok('files', `${user.name} can read all ${files.length} of them`);
+    if (readable && files.length > 0) yield ok('files', `can be read by ${user.name} (${files.length})`);
   }
 }

@@ -59,24 +59,21 @@ export async function findServers(options: ServerOptions): Promise<Found> {
     const file =
       named ?? PLACES[kind].find((place) => root.stat(place) !== undefined || root.isHidden(place));
     if (file === undefined) continue;
-    if (root.stat(file) !== undefined || named !== undefined || !root.isHidden(file)) {
-      try {
-        servers.push(await read(kind, file, named !== undefined, options));
-        continue;
-      } catch (error) {
-        if (!(error instanceof ServerConfigError)) throw error;
-        const hidden = /cannot be read by this user/.test(error.message);
-        if (!hidden) {
-          findings.push(fault(kind, error.message, { why: `${kind} cannot start with it either` }));
-          continue;
-        }
-      }
+    const isThere = root.stat(file) !== undefined || root.isHidden(file);
+    if (isThere && root.read(file) === undefined) {
+      findings.push(
+        warning(kind, `${file} cannot be read by this user: nothing is said of the server here`, {
+          line: `sudo extauth-oauth check --${kind} ${file}`,
+        }),
+      );
+      continue;
     }
-    findings.push(
-      warning(kind, `${file} cannot be read by this user: nothing is said of the server here`, {
-        line: `sudo extauth-oauth check --${kind} ${file}`,
-      }),
-    );
+    try {
+      servers.push(await read(kind, file, named !== undefined, options));
+    } catch (error) {
+      if (!(error instanceof ServerConfigError)) throw error;
+      findings.push(fault(kind, error.message, { why: `${kind} cannot start with it either` }));
+    }
   }
   return { servers, findings };
 }
