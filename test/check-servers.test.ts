@@ -11,9 +11,11 @@ import { type Scripted, startScripted } from './support/scripted-provider.ts';
 
 const fixtures = join(root, 'test/fixtures/check');
 
+const MACHINES = ['ejabberd', 'ejabberd-serve', 'prosody', 'prosody-dovecot'] as const;
+
 interface Case {
   readonly fixture: string;
-  readonly machine?: 'ejabberd' | 'prosody' | 'prosody-dovecot';
+  readonly machine?: (typeof MACHINES)[number];
   /** Level and thing. */
   readonly finds: readonly (readonly [Finding['level'], string])[];
   /** What the one who reads it must be told. */
@@ -156,6 +158,16 @@ const ofEjabberd: readonly Case[] = [
     says: /--require --inspect: inherited.*UnsetEnvironment=NODE_OPTIONS/,
   },
   {
+    fixture: 'node-options-of-ejabberdctl',
+    finds: [[ODD, 'ejabberd NODE_OPTIONS']],
+    says: /--max-old-space-size: inherited/,
+  },
+  {
+    fixture: 'node-options-of-the-process',
+    finds: [[ODD, 'ejabberd NODE_OPTIONS']],
+    says: /--enable-fips: inherited by every worker \(process 4711 \(beam\.smp\)\)/,
+  },
+  {
     fixture: 'ld-library-path',
     finds: [[ODD, 'ejabberd LD_LIBRARY_PATH']],
     says: /\/opt\/ejabberd\/lib.*env -u LD_LIBRARY_PATH/,
@@ -287,9 +299,23 @@ const ofDovecot: readonly Case[] = [
   },
 ];
 
+const ofServe: readonly Case[] = [
+  {
+    fixture: 'serve-memory-deny-write-execute',
+    finds: [[WRONG, 'extauth-oauth.service MemoryDenyWriteExecute']],
+    says: /systemctl edit extauth-oauth\.service/,
+  },
+];
+
 const all: readonly Case[] = [
   ...ofEjabberd,
   ...ofProsody.map((each) => ({ machine: 'prosody' as const, ...each })),
+  // The server's own hardening is nothing to a daemon beside it.
+  ...ofServe.map((each) => ({
+    machine: 'ejabberd-serve' as const,
+    config: { listen: [{ protocol: 'extauth', path: '/run/extauth-oauth/extauth.sock' }] },
+    ...each,
+  })),
   ...ofDovecot.map((each) => ({
     machine: 'prosody-dovecot' as const,
     config: { listen: [{ protocol: 'dovecot', path: socket, mechanisms: ['PLAIN'] }] },
@@ -331,7 +357,7 @@ describe('check, of a server', () => {
     return findings.filter(({ level, what }) => level !== 'ok' && !what.startsWith('listen'));
   }
 
-  for (const machine of ['ejabberd', 'prosody', 'prosody-dovecot'] as const) {
+  for (const machine of MACHINES) {
     it(`finds nothing wrong with the ${machine} that the faults are made of`, async () => {
       const config = all.find((each) => each.machine === machine)?.config ?? {};
       assert.deepEqual(await examine({ fixture: machine, machine, config, finds: [], says: / / }), []);
@@ -352,12 +378,21 @@ describe('check, of a server', () => {
     });
   }
 
+  it('says that a format of passwords has no effect, and that this is in order', async () => {
+    const config = writeConfig({ validation_endpoint: provider.endpoints.userinfo, client_id: 'xmpp' });
+    const { findings } = await run(
+      config,
+      machineOf({ fixture: 'ejabberd', finds: [], says: / / }),
+      undefined,
+    );
+    const found = findings.find(({ what }) => what === 'ejabberd auth_password_format');
+    assert.deepEqual([found?.level, found?.found.includes('no effect')], ['ok', true]);
+  });
+
   it('has a test for every fixture', () => {
-    const tested = new Set([
+    const tested = new Set<string>([
       ...all.map(({ fixture }) => fixture),
-      'ejabberd',
-      'prosody',
-      'prosody-dovecot',
+      ...MACHINES,
       'protect-system-strict',
     ]);
     assert.deepEqual(

@@ -13,6 +13,9 @@ import { NOBODY } from './provider.ts';
 import type { Situation } from './servers.ts';
 import type { Unit } from './unit.ts';
 
+/** By ejabberdctl, of Debian and of the installer. */
+const SOURCED = ['/etc/default/ejabberd', '/opt/ejabberd/conf/ejabberdctl.cfg'];
+
 export interface OfServer {
   readonly unit: Unit | undefined;
   readonly account: Account | undefined;
@@ -24,7 +27,7 @@ export async function* examineEjabberdServer(
 ): AsyncGenerator<Finding> {
   yield* examineEjabberd(config, settings);
   yield* examineListeners(config, token);
-  const environment = serverEnvironment({ root, unit, account, commands: ['beam.smp'] });
+  const environment = serverEnvironment({ root, unit, account, commands: ['beam.smp'], sourced: SOURCED });
   const sockets = (settings?.process.listen ?? []).flatMap(({ path, protocol }) =>
     path !== undefined && protocol === 'extauth' ? [path] : [],
   );

@@ -20,10 +20,18 @@ export interface EnvironmentOptions {
   readonly account: Account | undefined;
   /** Names of the server's process (`comm`). */
   readonly commands: readonly string[];
+  /** Files of a shell that the server is started by: what they export is handed on. */
+  readonly sourced?: readonly string[];
 }
 
 /** That of the running server where there is one; else what systemd would give it. */
-export function serverEnvironment({ root, unit, account, commands }: EnvironmentOptions): Environment {
+export function serverEnvironment({
+  root,
+  unit,
+  account,
+  commands,
+  sourced = [],
+}: EnvironmentOptions): Environment {
   const running = runningEnvironment(root, account, commands);
   if (running !== undefined) return running;
   const variables = new Map<string, string>([['PATH', PATH]]);
@@ -41,7 +49,12 @@ export function serverEnvironment({ root, unit, account, commands }: Environment
         .flatMap(assignmentsIn),
     ),
   ];
-  for (const [name, value] of assignments) variables.set(name, value);
+  const exported = sourced.flatMap((file) =>
+    [...(root.read(file) ?? '').matchAll(/^\s*export\s+(.*)$/gm)].flatMap(([, text = '']) =>
+      assignmentsIn(text),
+    ),
+  );
+  for (const [name, value] of [...assignments, ...exported]) variables.set(name, value);
   for (const name of (unit?.values('UnsetEnvironment') ?? []).flatMap((value) => value.split(/\s+/)))
     variables.delete(name.replace(/=.*/, ''));
   return { variables, from: unit?.name ?? 'systemd' };

@@ -10,10 +10,12 @@ import { createRoot, type Root } from './root.ts';
 import { examineToken } from './sample.ts';
 import { examineFiles } from './secrets.ts';
 import { examineServers, type Found, findServers } from './servers.ts';
-import { examineSockets } from './sockets.ts';
+import { type Callers, examineSockets } from './sockets.ts';
 import { examineState } from './store.ts';
 import { readUnit } from './unit.ts';
 import { examineUsers } from './users.ts';
+
+const DAEMON = 'extauth-oauth.service';
 
 export interface Round {
   readonly config: string | undefined;
@@ -34,29 +36,33 @@ export async function* examineAll(round: Round): AsyncGenerator<Finding> {
     folder: round.root ?? '/',
     ejabberd: round.ejabberd,
     prosody: round.prosody,
+    sockets: (settings?.process.listen ?? []).flatMap(({ path }) => path ?? []),
   });
-  const { users, unknown } = usersOf(servers, round.asUser, root);
-  yield* unknown;
-  if (settings !== undefined) yield* examineOurs(settings, { root, users, files, token: round.token });
+  yield* whoTries(servers, round.asUser, root);
+  if (settings !== undefined) {
+    const people = peopleOf(servers, settings, root);
+    yield* examineOurs(settings, { root, files, token: round.token, ...people });
+  }
   const token = round.token?.length;
   yield* examineServers(servers, { root, settings, files, token, asUser: round.asUser });
 }
 
+interface Ours extends People {
+  readonly root: Root;
+  readonly files: readonly string[];
+  readonly token: string | undefined;
+}
+
 async function* examineOurs(
   settings: Config,
-  {
-    root,
-    users,
-    files,
-    token,
-  }: { root: Root; users: readonly Account[]; files: readonly string[]; token: string | undefined },
+  { root, runners, callers, files, token }: Ours,
 ): AsyncGenerator<Finding> {
   // Our own files and sockets are those of this machine, whatever stands for it elsewhere.
   const here = createRoot();
-  yield* examineFiles(files, { root: here, users });
-  yield* examineState(settings.state, users);
-  yield* examineSockets(settings.process, { root: here, users });
-  const unit = settings.process.listen === undefined ? undefined : readUnit(root, 'extauth-oauth.service');
+  yield* examineFiles(files, { root: here, users: runners });
+  yield* examineState(settings.state, runners);
+  yield* examineSockets(settings.process, { root: here, callers });
+  const unit = settings.process.listen === undefined ? undefined : readUnit(root, DAEMON);
   const write = settings.state.store === 'lmdb' ? [settings.state.folder] : [];
   if (unit !== undefined) yield* examineHardening(unit, { read: files, write });
   for (const host of settings.hosts) {
@@ -69,24 +75,33 @@ async function* examineOurs(
   if (token !== undefined) yield* examineToken(token, settings);
 }
 
-/** As whom we are run: by the servers that ask outside, or as somebody who was named. */
-function usersOf(
-  { servers }: Found,
-  asUser: string | undefined,
-  root: Root,
-): { readonly users: readonly Account[]; readonly unknown: readonly Finding[] } {
-  const asking = servers.filter(({ asksOutside, isNamed }) => asksOutside || isNamed);
-  const users = new Map(
-    asking.flatMap(({ account }) => (account === undefined ? [] : [[account.name, account]])),
-  );
-  if (asUser === undefined) return { users: [...users.values()], unknown: [] };
-  const account = accountOf(root, asUser);
-  if (account === undefined)
-    return { users: [...users.values()], unknown: [fault('--as-user', `there is no user ${asUser}`)] };
-  const unknown = users.has(account.name)
-    ? []
-    : [fault('--as-user', `no server that runs as ${asUser} asks this program: there is nothing to try`)];
-  return { users: [...users.set(account.name, account).values()], unknown };
+interface People {
+  /** As whom we are run, and must be able to read what is ours. */
+  readonly runners: readonly Account[];
+  /** Who connects to our daemon. */
+  readonly callers: Callers;
+}
+
+function peopleOf({ servers }: Found, settings: Config, root: Root): People {
+  const asking = servers.filter(({ asksOutside }) => asksOutside);
+  const accounts = (those: typeof asking): Account[] => those.flatMap(({ account }) => account ?? []);
+  // One that systemd makes up has no files of its own to be looked at.
+  const daemon = settings.process.listen && readUnit(root, DAEMON)?.value('User');
+  const own = daemon === undefined ? undefined : accountOf(root, daemon);
+  return {
+    runners: [...accounts(asking.filter(({ startsUs }) => startsUs)), ...(own === undefined ? [] : [own])],
+    callers: {
+      extauth: accounts(asking.filter(({ kind, startsUs }) => kind === 'ejabberd' && !startsUs)),
+      dovecot: accounts(asking.filter(({ kind, startsUs }) => kind === 'prosody' && !startsUs)),
+    },
+  };
+}
+
+function* whoTries({ servers }: Found, asUser: string | undefined, root: Root): Generator<Finding> {
+  if (asUser === undefined) return;
+  if (accountOf(root, asUser) === undefined) yield fault('--as-user', `there is no user ${asUser}`);
+  else if (!servers.some(({ startsUs, account }) => startsUs && account?.name === asUser))
+    yield fault('--as-user', `no server that runs as ${asUser} starts this program: there is nothing to try`);
 }
 
 async function* named(whose: string, findings: AsyncIterable<Finding>): AsyncGenerator<Finding> {

@@ -13,6 +13,8 @@ export interface ServerOptions {
   /** Files that were named; what is not is looked for. */
   readonly ejabberd: string | undefined;
   readonly prosody: string | undefined;
+  /** Sockets of our daemon. */
+  readonly sockets: readonly string[];
 }
 
 /** What one server is looked at with. */
@@ -37,6 +39,8 @@ export interface Server {
   readonly account: Account | undefined;
   /** It asks something outside about its logins. */
   readonly asksOutside: boolean;
+  /** As a program that it starts: else it connects to our daemon. */
+  readonly startsUs: boolean;
   readonly examine: (situation: Situation) => AsyncIterable<Finding>;
 }
 
@@ -82,7 +86,7 @@ async function read(
   kind: 'ejabberd' | 'prosody',
   file: string,
   isNamed: boolean,
-  { root, folder }: ServerOptions,
+  { root, folder, sockets }: ServerOptions,
 ): Promise<Server> {
   const unit = readUnit(root, `${kind}.service`);
   const account = accountOf(root, unit?.value('User') ?? kind);
@@ -90,25 +94,28 @@ async function read(
   switch (kind) {
     case 'ejabberd': {
       const { readEjabberdConfig } = await import('../servers/ejabberd-config.ts');
-      const { externalHosts } = await import('./ejabberd.ts');
+      const { externalHosts, programsOf } = await import('./ejabberd.ts');
       const { examineEjabberdServer } = await import('./ejabberd-server.ts');
       const config = await readEjabberdConfig(file, { root: folder });
-      const asksOutside = externalHosts(config).length > 0;
+      const external = externalHosts(config);
+      const programs = [...programsOf(config, external).keys()];
       return {
         ...common,
-        asksOutside,
+        asksOutside: external.length > 0,
+        startsUs: programs.some((command) => !sockets.some((socket) => command.includes(socket))),
         examine: (situation) => examineEjabberdServer(config, { ...situation, unit, account }),
       };
     }
     case 'prosody': {
       const { readProsodyConfig } = await import('../servers/prosody-config.ts');
-      const { wayOf } = await import('./prosody.ts');
+      const { hostsBy } = await import('./prosody.ts');
       const { examineProsodyServer } = await import('./prosody-server.ts');
       const config = readProsodyConfig(root.place(file));
-      const asksOutside = [...config.hosts.keys()].some((host) => wayOf(config, host) !== undefined);
+      const external = hostsBy(config, 'external');
       return {
         ...common,
-        asksOutside,
+        asksOutside: external.length + hostsBy(config, 'dovecot').length > 0,
+        startsUs: external.length > 0,
         examine: (situation) => examineProsodyServer(config, { ...situation, unit, account }),
       };
     }

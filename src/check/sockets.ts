@@ -14,15 +14,17 @@ type Socket = NonNullable<Config['process']['listen']>[number];
 /** A daemon that is too busy to accept within this time is there. */
 const CONNECT_WITHIN = 1000;
 
-/** `users`: the accounts of the servers, which must be able to connect. */
+/** The accounts of servers that connect, by what they speak. */
+export type Callers = Readonly<Record<Socket['protocol'], readonly Account[]>>;
+
 export async function* examineSockets(
   { listen = [] }: Config['process'],
-  { root, users }: { readonly root: Root; readonly users: readonly Account[] },
+  { root, callers }: { readonly root: Root; readonly callers: Callers },
 ): AsyncGenerator<Finding> {
   for (const [index, socket] of listen.entries()) {
-    const { path } = socket;
+    const { path, protocol } = socket;
     const what = pathOf('listen', index);
-    if (path !== undefined) yield* examinePath(path, socket, { what, root, users });
+    if (path !== undefined) yield* examinePath(path, socket, { what, root, users: callers[protocol] });
     else if (socket.address !== undefined) yield await examinePort(socket.address, what);
   }
 }
