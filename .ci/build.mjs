@@ -1,11 +1,9 @@
 // Bundles src/ into dist/. Node spends most of a start on opening, compiling and linking many small files, so the bridge
 // is one file (bridge.cjs) with V8's code cache beside it; start.js runs it, commands.js is for people.
-import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
+import { makeCodeCache } from './code-cache.mjs';
+import { licences } from './licences.mjs';
 
 const common = {
   bundle: true,
@@ -16,19 +14,23 @@ const common = {
   minifyWhitespace: true,
   minifyIdentifiers: true,
   charset: 'ascii',
-  legalComments: 'linked',
+  legalComments: 'external',
   logLevel: 'warning',
+  metafile: true,
 };
-/** Stores of state, which few need. */
-const whenConfigured = ['lmdb', 'ioredis'];
+/** With parts in machine code, which the package manager chooses for the machine. */
+const native = ['lmdb', 'koffi'];
 /** cosmiconfig asks for the TypeScript compiler to load .ts configurations; we never load code. */
 const typescript = 'typescript';
 
-/** What is loaded later, by the file that it becomes. */
-const commands = {
-  name: 'commands',
+/** What is loaded later, by few, by the file that it becomes. */
+const later = {
+  name: 'later',
   setup(bundle) {
-    bundle.onResolve({ filter: /\/commands\/index\.ts$/ }, () => ({ path: './commands.js', external: true }));
+    bundle.onResolve({ filter: /\/commands\/index\.ts$/ }, ({ kind }) =>
+      kind === 'entry-point' ? undefined : { path: './commands.js', external: true },
+    );
+    bundle.onResolve({ filter: /^ioredis$/ }, () => ({ path: './ioredis.cjs', external: true }));
   },
 };
 /**
@@ -69,7 +71,7 @@ const outputs = await Promise.all([
     entryPoints: ['src/start.ts'],
     outfile: 'dist/start.js',
     format: 'esm',
-    plugins: [commands],
+    plugins: [later],
   }),
   build({
     ...common,
@@ -77,10 +79,10 @@ const outputs = await Promise.all([
     outdir: 'dist',
     outExtension: { '.js': '.cjs' },
     format: 'cjs',
-    external: [typescript, ...whenConfigured],
+    external: [typescript, ...native],
     // What is loaded when it is configured comes by require, too: a script has no import().
     supported: { 'dynamic-import': false },
-    plugins: [lean],
+    plugins: [lean, later],
     // What Node puts around a CommonJS module; start.js runs it as a script.
     banner: { js: '(function(require,module,exports){' },
     footer: { js: '})' },
@@ -90,8 +92,16 @@ const outputs = await Promise.all([
     entryPoints: { commands: 'src/commands/index.ts' },
     outdir: 'dist',
     format: 'esm',
-    external: [typescript, 'yargs', 'koffi', ...whenConfigured],
+    external: [typescript, ...native],
+    plugins: [later],
     banner: { js: "import{createRequire as _cr}from'node:module';const require=_cr(import.meta.url);" },
+  }),
+  build({
+    ...common,
+    // Names that an import() of a script can see.
+    stdin: { contents: "export { Cluster, Redis } from 'ioredis';", resolveDir: process.cwd() },
+    outfile: 'dist/ioredis.cjs',
+    format: 'cjs',
   }),
 ]);
 
@@ -99,61 +109,6 @@ const outputs = await Promise.all([
 rmSync('dist', { recursive: true, force: true });
 mkdirSync('dist');
 for (const { path, contents } of outputs.flatMap(({ outputFiles }) => outputFiles))
-  writeFileSync(path, contents);
-await makeCodeCache();
-
-/**
- * Lets the new bridge log one user in at a provider made for the purpose, and keeps what V8 has compiled by then. The
- * cache is for this version of Node; another one does without.
- */
-async function makeCodeCache() {
-  const folder = mkdtempSync(join(tmpdir(), 'extauth-oauth-build-'));
-  const answers = {
-    '/token': { access_token: 'x', token_type: 'Bearer' },
-    '/userinfo': { preferred_username: 'alice' },
-  };
-  const server = createServer((request, response) => response.end(JSON.stringify(answers[request.url])));
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const origin = `http://127.0.0.1:${server.address().port}`;
-  const config = join(folder, 'config.json');
-  const options = {
-    token_endpoint: `${origin}/token`,
-    validation_endpoint: `${origin}/userinfo`,
-    client_id: 'build',
-  };
-  writeFileSync(config, JSON.stringify({ ...options, log: { destination: join(folder, 'log') } }), {
-    mode: 0o600,
-  });
-  const hook = join(folder, 'hook.cjs');
-  writeFileSync(
-    hook,
-    `const vm = require('node:vm');
-    const { writeFileSync } = require('node:fs');
-    // V8 refuses a cache made under other flags than those at the start; src/oauth/http.ts sets some later.
-    require('node:v8').setFlagsFromString = () => {};
-    vm.Script = class extends vm.Script {
-      constructor(code, options) {
-        super(code, options);
-        process.on('exit', () => writeFileSync(options.filename + '.cache', this.createCachedData()));
-      }
-    };`,
-  );
-  try {
-    const env = { PATH: process.env.PATH, EXTAUTH_OAUTH_CONFIG: config };
-    const child = spawn(process.execPath, ['--require', hook, 'bin/extauth-oauth.js'], {
-      env,
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    const request = Buffer.from('\0\x16auth:alice:host:secret', 'latin1');
-    child.stdin.write(request);
-    for await (const answer of child.stdout) {
-      if (answer.toString('hex') !== '00020001')
-        throw new Error(`the new bridge answers ${answer.toString('hex')}`);
-      setTimeout(() => child.stdin.end(), 400);
-    }
-  } finally {
-    server.close();
-    server.closeAllConnections();
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
+  if (!path.endsWith('.LEGAL.txt')) writeFileSync(path, contents);
+writeFileSync('dist/LICENSES.txt', licences(outputs));
+await makeCodeCache(process.cwd());

@@ -68,14 +68,23 @@ export interface BridgeOptions {
   args?: string[];
   env?: Record<string, string>;
   cwd?: string;
+  /** Another one than that of the repository. */
+  installed?: string;
   /** What starts the program, such as `setpriv` and its arguments. */
   through?: readonly string[];
 }
 
 /** Starts `extauth-oauth` on pipes. */
-export function startBridge({ config, args = [], env = {}, cwd, through = [] }: BridgeOptions = {}): Bridge {
+export function startBridge({
+  config,
+  args = [],
+  env = {},
+  cwd,
+  through = [],
+  installed = program,
+}: BridgeOptions = {}): Bridge {
   const file = config === undefined ? undefined : typeof config === 'string' ? config : writeConfig(config);
-  const [command = '', ...rest] = [...through, process.execPath, program, ...args];
+  const [command = '', ...rest] = [...through, process.execPath, installed, ...args];
   const child = spawn(command, rest, {
     stdio: 'pipe',
     cwd: cwd ?? temporaryFolder(),
