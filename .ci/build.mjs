@@ -2,6 +2,7 @@
 // is one file (bridge.cjs) with V8's code cache beside it; start.js runs it, commands.js is for people.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
+import { tsImport } from 'tsx/esm/api';
 import { makeCodeCache } from './code-cache.mjs';
 import { licences } from './licences.mjs';
 
@@ -112,3 +113,5 @@ for (const { path, contents } of outputs.flatMap(({ outputFiles }) => outputFile
   if (!path.endsWith('.LEGAL.txt')) writeFileSync(path, contents);
 writeFileSync('dist/LICENSES.txt', licences(outputs));
 await makeCodeCache(process.cwd());
+const { writeDocs } = await tsImport('./docs.ts', import.meta.url);
+await writeDocs();

@@ -43,28 +43,42 @@ const address = v.pipe(
   }),
 );
 
-const socketOptions = {
-  /** A Unix socket. */
+export const socketOptions = {
+  /** Where: a Unix socket. */
   path: v.optional(v.pipe(absolutePath, v.maxBytes(MAX_SOCKET_PATH, 'must not be longer than 107 bytes'))),
+  /** Where: a port of the loopback interface (`127.0.0.1:1234`). */
   address: v.optional(address),
-  /** What systemd calls the socket that it hands us (FileDescriptorName=). */
+  /**
+   * Where: a socket that systemd has opened, by its `FileDescriptorName=`. With a path, too, systemd's where there is
+   * one.
+   */
   name: v.optional(text),
+  /** Permissions of a Unix socket: who may write to it may log users in. */
   mode: v.optional(mode, '0660'),
+  /** The group of a Unix socket. @default our own */
   group: v.optional(account),
+  /** Users, names or numbers, of the processes that may connect (Linux). @default whoever the permissions let in */
   allow_uids: v.optional(accounts),
+  /** Groups, names or numbers, of the processes that may connect (Linux). @default whoever the permissions let in */
   allow_gids: v.optional(accounts),
+  /** More are turned away. */
   max_connections: v.optional(count(1, 100_000), 2048),
 } as const;
 
 export const listenOptions = {
+  /** `extauth` (frames or lines) or `dovecot`. */
   protocol: word('extauth', 'dovecot'),
-  /** The virtual host that users of a Dovecot socket log in to. */
+  /**
+   * For `dovecot`: the virtual host that users of this socket log in to; without it, the service that the client names
+   * must be one.
+   */
   host: v.optional(
     v.pipe(
       text,
       v.transform((name) => name.toLowerCase()),
     ),
   ),
+  /** For `dovecot`: which of them are offered. @default all that `credential` allows */
   mechanisms: v.optional(
     v.pipe(v.array(v.picklist(MECHANISMS, `must be of ${MECHANISMS.join(', ')}`)), v.minLength(1)),
   ),

@@ -7,23 +7,31 @@ import type { Secrets } from './secrets.ts';
 import { absolutePath, flag, text, url, word } from './values.ts';
 
 export const lookupOptions = {
+  /** Whom to ask: SCIM 2.0, Keycloak's admin interface, WebFinger, or any address that knows users. */
   type: word('scim', 'keycloak', 'webfinger', 'http'),
-  /** scim: the service root. keycloak: https://host/admin/realms/REALM. http: with {localpart}, and perhaps {host}, in it. */
+  /**
+   * `scim`: the service root; `keycloak`: `https://HOST/admin/realms/REALM`; `webfinger`: its address; `http`: an
+   * address with `{localpart}`, and perhaps `{host}`, in it (404 is nobody).
+   */
   url,
-  /** A bearer token for it. */
+  /**
+   * A bearer token for it; without one, `scim` and `keycloak` are asked with a token that our client gets itself (client
+   * credentials).
+   */
   token_file: v.optional(absolutePath),
-  /** HTTP Basic instead: the user name there, and its password. */
+  /** HTTP Basic instead: the user name there. */
   username: v.optional(text),
+  /** The password of `username`. */
   password_file: v.optional(absolutePath),
-  /** Of the token that our client gets itself, where neither file is given (scim and keycloak). */
+  /** Of the token that our client gets itself. */
   scope: v.optional(text),
-  /** Whether a disabled user counts as nobody. */
+  /** Whether somebody who is disabled counts as nobody. */
   active_only: v.optional(flag, false),
-  /** http: the member beside the name that is false for a disabled user. */
+  /** `http`: the member beside the name that is false for who is disabled. */
   active_field: v.optional(text),
-  /** webfinger: default acct:{localpart}@{host}. */
+  /** `webfinger`: what to ask for. @default `acct:{localpart}@{host}` */
   resource: v.optional(text),
-  /** http: where the answer repeats the name, by default username. A path may lead through lists. */
+  /** `http`: where the answer repeats the name, a dotted path that may lead through lists. @default `username` */
   username_path: v.optional(text),
 } as const;
 

@@ -1,6 +1,6 @@
 // The npm package with native parts, for a machine that reaches no registry: everything that the program can do is there.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -38,3 +38,18 @@ test('.package/offline makes a package that needs no registry, nor to be told so
     await provider.stop();
   }
 });
+
+for (const page of ['extauth-oauth.1', 'extauth-oauth.5']) {
+  const file = join(root, 'dist/man', page);
+  test(`${page} is a manual page without a fault, for groff and for mandoc`, () => {
+    const groff = spawnSync('man', ['--warnings', '-E', 'UTF-8', '-l', '-Tutf8', '-Z', file], {
+      env: { ...process.env, LC_ALL: 'C.UTF-8', MANROFFSEQ: '', MANWIDTH: '80' },
+      encoding: 'utf8',
+    });
+    assert.equal(groff.stderr, '');
+    assert.equal(groff.status, 0);
+    const mandoc = spawnSync('mandoc', ['-Tlint', '-Wwarning', file], { encoding: 'utf8' });
+    assert.equal(mandoc.stdout + mandoc.stderr, '');
+    assert.equal(mandoc.status, 0);
+  });
+}
