@@ -232,12 +232,18 @@ function createHost(
     async forgetUser(localpart, name) {
       const { auth, guards, users } = await shared();
       directory?.forget(localpart, name);
-      await users.forget(name, localpart);
-      await guards.forgetUser(
-        { host: name, localpart },
-        auth.accountAt(settings.providers[0], localpart, name),
-      );
-      forgetAll();
+      const account = auth.accountAt(settings.providers[0], localpart, name);
+      try {
+        await users.forget(name, localpart);
+        await guards.forgetUser({ host: name, localpart }, account);
+      } catch (error) {
+        options.warn?.(
+          'a user who was removed is still in the store, which is away: extauth-oauth users forget removes him there',
+        );
+        throw error;
+      } finally {
+        forgetAll();
+      }
     },
     // As long as nothing is loaded, nothing is known.
     accountOf: (credentials) => judge?.accountOf(credentials),

@@ -33,7 +33,10 @@ export interface Guards {
   /** Around the judge of one virtual host. */
   guard(judge: Judge, settings: HostSettings, remembered: Remembered): Judge;
   forget(): void;
-  /** Removes what is remembered of a user, and of the account that passwords of this name are tried on. */
+  /**
+   * Removes what is remembered of a user, and of the account that passwords of this name are tried on. Rejects where the
+   * store is away, and keeps what it has.
+   */
   forgetUser(user: Forgotten, account: string): Promise<void>;
   close(): void;
 }
@@ -79,6 +82,7 @@ export function createGuards(options: GuardsOptions): Guards {
       await forgetVerdicts(state, user);
       await budget.forget(account);
       await tellForgotten(state);
+      if (state.isAway === true) throw new Error('state: the store is away');
     },
     close() {
       unwatch?.();

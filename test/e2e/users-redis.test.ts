@@ -4,9 +4,10 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { temporaryFolder } from '../support/bridge.ts';
+import { forgetContract } from '../support/forgetting.ts';
 import { firstLogins, pinContract } from '../support/pins.ts';
 import { lastingWorld } from '../support/worlds.ts';
-import { type RedisServer, startRedis } from './support/redis.ts';
+import { openRedis, type RedisServer, startRedis } from './support/redis.ts';
 
 let redis: RedisServer;
 let state: object;
@@ -25,5 +26,12 @@ describe('a localpart with a state in Redis', () => {
 
   it('is one of two who come first at the same time, each to a process of its own', async () => {
     await firstLogins(state);
+  });
+});
+
+describe('a user with a state in Redis', () => {
+  forgetContract(async () => {
+    await redis.cli('flushall');
+    return { state, open: () => openRedis(`redis://127.0.0.1:${redis.port}`) };
   });
 });
