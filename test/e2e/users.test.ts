@@ -82,6 +82,17 @@ async function bounced(stanzas: Element[], from: LoggedIn, to: string, text: str
   return isBack();
 }
 
+/** None of them has seen anybody: what they know lies in the store. */
+async function replaceWorkers(): Promise<void> {
+  const before = ejabberd.workers();
+  for (const pid of before) process.kill(pid, 'SIGKILL');
+  const areNew = (): boolean => {
+    const now = ejabberd.workers();
+    return now.length === before.length && now.every((pid) => !before.includes(pid));
+  };
+  assert.ok(await within(answerWithin, areNew), 'ejabberd has started others');
+}
+
 /** The texts that were kept for a user. */
 async function fetchKept(username: string): Promise<string[]> {
   const user = await logIn(username);
@@ -100,8 +111,13 @@ test('a message to a known user who is away is kept, and one to a stranger comes
   for (const [trouble, script] of [
     ['up', undefined],
     ['down', { status: 503 }],
+    ['hanging-up', { reset: 'beforeHeaders' }],
     ['stalling', { stall: true }],
+    ['stalling-with-new-workers', { stall: true }],
+    ['up-again', undefined],
+    ['down-again', { status: 503 }],
   ] as const) {
+    if (trouble === 'stalling-with-new-workers') await replaceWorkers();
     for (const endpoint of ['token', 'userinfo'] as const)
       provider.set(endpoint, script ?? healthy[endpoint]);
     const until = Date.now() + (trouble === 'stalling' ? stallFor : 0);
