@@ -21,8 +21,10 @@ export function verdictsOf(digest: Digest, host: string, localpart: string | und
 /** Removes the verdicts on the user's logins. How many there were. */
 export async function forgetVerdicts(state: State, { host, localpart }: Forgotten): Promise<number> {
   const digest = createDigest(state.key);
-  const own = await state.list(verdictsOf(digest, host, localpart));
-  const unnamed = await state.list(verdictsOf(digest, host, undefined));
+  const [own, unnamed] = await Promise.all([
+    state.list(verdictsOf(digest, host, localpart)),
+    state.list(verdictsOf(digest, host, undefined)),
+  ]);
   const isOurs = ([name, sealed]: [string, string]): boolean => {
     const verdict = unseal(sealed, name, digest)?.verdict;
     return verdict?.outcome === 'accepted' && verdict.localpart === localpart;

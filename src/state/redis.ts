@@ -37,8 +37,8 @@ const longestPause = 2000;
 /** What a ping writes, where nothing may be written but on a master, goes at once. */
 const pingLifetime = 1;
 
-/** Names per SCAN, and values per round trip: and every round trip has its deadline. */
-const scanCount = 1000;
+/** Names per SCAN, 2 ms of the server's time, and values per round trip: and every round trip has its deadline. */
+const scanCount = 5000;
 const valuesAtOnce = 32;
 /** What was there and then was not: that it happens again means that lifetimes are as short as a round trip. */
 const putAttempts = 5;
