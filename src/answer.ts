@@ -2,7 +2,8 @@
 import type { Reply } from './extauth/codec.ts';
 import type { Command } from './extauth/command.ts';
 import type { Answer } from './extauth/session.ts';
-import type { Host, Hosts } from './host.ts';
+import type { Host } from './host.ts';
+import type { Hosts } from './hosts.ts';
 import { judgeLogin } from './judge.ts';
 import { type Report, shown, type Told } from './report.ts';
 import { refused, Secret, unavailable, type Verdict } from './verdict.ts';

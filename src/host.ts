@@ -1,16 +1,14 @@
-// The virtual hosts: which settings hold for a name, and the Authenticate function made of them. What speaks OAuth is
-// loaded with the first login, or shortly after the start, whichever comes first.
+// A virtual host: the Authenticate function made of its settings, and who exists there.
 import type { Judge } from './auth/authenticate.ts';
 import type { HostSettings } from './config/host-settings.ts';
-import type { Config } from './config/load.ts';
-import { findHost } from './config/patterns.ts';
-import type { CacheOptions, ProcessOptions } from './config/schema.ts';
+import type { CacheOptions } from './config/schema.ts';
 import type { PauseChange } from './guard/gate.ts';
 import type { Guards } from './guard/index.ts';
 import { createRemembered } from './guard/remembered.ts';
-import type { Directory, KeyAge } from './oauth/directory.ts';
+import type { Directory } from './oauth/directory.ts';
 import type { Exchange } from './oauth/http.ts';
 import type { Provider } from './oauth/provider.ts';
+import { type Once, once } from './once.ts';
 import type { Kept } from './state/index.ts';
 import type { Soon } from './state/state.ts';
 import type { Exists } from './users/exists.ts';
@@ -42,140 +40,33 @@ export interface HostOptions {
   readonly state?: () => Promise<Kept>;
 }
 
-export interface Hosts {
-  /** The virtual hosts and patterns that the configuration lists. */
-  readonly names: readonly string[];
-  /** The settings for a virtual host; `undefined` for one that is not listed. */
-  find(name: string): Host | undefined;
-  warmUp(): Promise<void>;
-  /** How old the keys of each provider are; empty as long as nobody has needed any. */
-  keyAges(): readonly KeyAge[];
-  /** The endpoints that have been asked, and whether they are left alone now. */
-  endpoints(): readonly { readonly endpoint: string; readonly paused: boolean }[];
-  close(): void;
-}
-
-export function createHosts(config: Config, options: HostOptions): Hosts {
-  let loaded: Shared | undefined;
-  const shared = once(async () => {
-    loaded = await load(config.process, options, () => forgetAll());
-    return loaded;
-  });
-  const hosts = new Map(
-    config.hosts.map((settings) => [
-      settings.pattern,
-      createHost(settings, { ...options, cache: config.process.cache, forgetAll }, shared),
-    ]),
-  );
-  const wildcards = [...hosts.keys()].filter((pattern) => pattern === '' || pattern.startsWith('*.'));
-
-  function forgetAll(): void {
-    for (const host of hosts.values()) host.forget();
-    loaded?.guards.forget();
-  }
-
-  return {
-    names: [...hosts.keys()],
-    find(name) {
-      const listed = hosts.get(name);
-      if (listed !== undefined) return listed;
-      const pattern = findHost(wildcards, name);
-      return pattern === undefined ? undefined : hosts.get(pattern);
-    },
-    async warmUp() {
-      await shared().catch(() => {});
-      // A worker of ejabberd's is asked about one host only, and there is a pool of them for each.
-      if (hosts.size <= WARM_HOSTS) for (const host of hosts.values()) await host.warmUp();
-    },
-    keyAges: () => loaded?.directory.keyAges() ?? [],
-    endpoints: () => loaded?.guards.gate.endpoints() ?? [],
-    close() {
-      for (const host of hosts.values()) host.close();
-      shared.started()?.then(
-        ({ directory, guards }) => {
-          directory.close();
-          guards.close();
-        },
-        () => {},
-      );
-    },
-  };
-}
-
-/** Of more than these, each asks its provider when its first user comes. */
-const WARM_HOSTS = 4;
-
 /** What a login needs, and what all hosts have in common. */
-interface Shared {
+export interface Shared {
   readonly auth: typeof import('./auth/index.ts');
   readonly directory: Directory;
   readonly guards: Guards;
   readonly users: Users;
 }
 
-async function load(
-  { cache, limits, deadline }: ProcessOptions,
-  { observe, onPause, step, state = () => inThisProcess(cache.max_entries) }: HostOptions,
-  forgetAll: () => void,
-): Promise<Shared> {
-  const [auth, { createGuards }, { createUsers }, kept] = await Promise.all([
-    import('./auth/index.ts'),
-    import('./guard/index.ts'),
-    import('./users/users.ts'),
-    state(),
-  ]);
-  const now = (): number => performance.now();
-  await kept.started;
-  const users = createUsers({ state: kept.state, wallClock: Date.now });
-  function onForgotten(): void {
-    forgetAll();
-    users.lookAgain();
-    kept.state.unlearn?.();
-  }
-  const common = { cache, limits, deadline, ...kept, now, wallClock: Date.now };
-  return {
-    auth,
-    directory: auth.createDirectory({ observe, now, onKeysChanged: forgetAll }),
-    guards: createGuards({ ...common, onPause, onForgotten, step }),
-    users,
-  };
+/** What the others of its process want of a virtual host. */
+export interface OneOfHosts extends Host {
+  /** What keys have said does not count any more. */
+  forget(): void;
+  /** Somebody has been forgotten: what was found out about users must be found out again. */
+  lookAgain(): void;
 }
 
-async function inThisProcess(maxEntries: number): Promise<Kept> {
-  const { createKept } = await import('./state/index.ts');
-  return createKept({ store: 'memory' }, { maxEntries, onChange() {} });
+export interface OneOfHostsOptions extends HostOptions {
+  readonly cache: CacheOptions;
+  /** Lets go of all verdicts in memory, of all virtual hosts. */
+  readonly forgetAll: () => void;
 }
 
-interface Once<Value> {
-  (): Promise<Value>;
-  /** Without starting it. */
-  started(): Promise<Value> | undefined;
-}
-
-function once<Value>(start: () => Promise<Value>): Once<Value> {
-  let started: Promise<Value> | undefined;
-  return Object.assign(
-    () => {
-      // What could not be loaded now (no descriptor is free) is tried again by the next.
-      started ??= start().catch((error: unknown) => {
-        started = undefined;
-        throw error;
-      });
-      return started;
-    },
-    { started: () => started },
-  );
-}
-
-function createHost(
+export function createHost(
   settings: HostSettings,
-  {
-    cache,
-    forgetAll,
-    ...options
-  }: HostOptions & { readonly cache: CacheOptions; readonly forgetAll: () => void },
+  { cache, forgetAll, ...options }: OneOfHostsOptions,
   shared: Once<Shared>,
-): Host & { forget(): void } {
+): OneOfHosts {
   const remembered = createRemembered({ keepFor: cache.token_ttl, maxEntries: cache.max_entries });
   const wallClock = Date.now;
   const now = (): number => performance.now();
@@ -219,6 +110,7 @@ function createHost(
   return {
     settings,
     forget: remembered.forget,
+    lookAgain: () => directory?.lookAgain(),
     exists(localpart, name, deadlineAt) {
       if (typeof user_exists === 'boolean') return user_exists;
       if (users === undefined) {

@@ -1,7 +1,7 @@
 // How the daemon is, for Prometheus, over a Unix socket or a port of the loopback interface. No user's name is in it, and
 // no label can take more values than the configuration has.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { Hosts } from './host.ts';
+import type { Hosts } from './hosts.ts';
 import type { Exchange } from './oauth/http.ts';
 import { cacheOf, type Requested, type Told } from './report.ts';
 

@@ -3,7 +3,8 @@
 import type { Service } from './answer.ts';
 import { type Config, type ConfigError, type LiveConfig, liveConfig } from './config/index.ts';
 import type { PauseChange } from './guard/gate.ts';
-import { createHosts, type HostOptions } from './host.ts';
+import type { HostOptions } from './host.ts';
+import { createHosts } from './hosts.ts';
 import { whereIn } from './judge.ts';
 import { createLog, type Level, type Log } from './log.ts';
 import type { Kept } from './state/index.ts';

@@ -6,7 +6,7 @@ import { describe, it } from 'node:test';
 import { type Config, loadConfig, locateConfig } from '../src/config/load.ts';
 import { ConfigError } from '../src/config/problems.ts';
 import type { ProviderSettings } from '../src/config/provider-settings.ts';
-import { createHosts } from '../src/host.ts';
+import { createHosts } from '../src/hosts.ts';
 import { temporaryFolder, writeConfig } from './support/bridge.ts';
 import { selfSigned } from './support/scripted-provider.ts';
 import { createSigner } from './support/signer.ts';

@@ -2,7 +2,7 @@
 // it fits through the server. Nothing of it is kept.
 import { firstPresent } from '../auth/claim-path.ts';
 import type { Config } from '../config/load.ts';
-import { createHosts } from '../host.ts';
+import { createHosts } from '../hosts.ts';
 import { judgeLogin } from '../judge.ts';
 import { createDirectory } from '../oauth/directory.ts';
 import { looksLikeJwt, MAX_TOKEN, readJwt } from '../oauth/jwt.ts';

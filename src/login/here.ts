@@ -1,6 +1,7 @@
 // One login in this process: not through the wire, but through all the rest, and every step is shown as it is done.
 import type { Config } from '../config/index.ts';
-import { createHosts, type Host } from '../host.ts';
+import type { Host } from '../host.ts';
+import { createHosts } from '../hosts.ts';
 import { judgeLogin } from '../judge.ts';
 import type { Exchange } from '../oauth/http.ts';
 import type { Secret, Verdict } from '../verdict.ts';

@@ -21,6 +21,8 @@ export interface Exists {
   /** There is such a user: somebody has just logged in. */
   seen(localpart: string, host: string): void;
   forget(localpart: string, host: string): void;
+  /** Forgets everybody. */
+  lookAgain(): void;
 }
 
 interface Answer {
@@ -114,6 +116,7 @@ export function createExists({ lookup, isKnown, warn, now }: ExistsOptions): Exi
     forget(localpart, host) {
       answers.delete(nameOf(localpart, host));
     },
+    lookAgain: () => answers.clear(),
   };
 }
 
