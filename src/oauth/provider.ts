@@ -10,9 +10,10 @@ import { createHttpClient, type Exchange, type HttpClient } from './http.ts';
 import { type Introspection, requestIntrospection } from './introspection.ts';
 import type { JsonObject } from './json.ts';
 import type { Jwt } from './jwt.ts';
-import { type KeySet, type KeySource, type SignatureFault, verifySignature } from './key-set.ts';
+import { type KeySet, type SignatureFault, verifySignature } from './key-set.ts';
 import type { EndpointName, Metadata } from './metadata.ts';
 import { openIntrospection, openUserinfo, type Sealing } from './signed-answer.ts';
+import { createStated } from './stated.ts';
 import { type Granted, requestPasswordGrant, revokeToken } from './token-endpoint.ts';
 import { requestUserinfo, type Userinfo } from './userinfo.ts';
 
@@ -86,73 +87,16 @@ export function createProvider(options: ProviderOptions): Provider {
   const authenticate = clientAuth(settings.client_auth_method, settings, wallClock);
   const authenticateToIntrospect = clientAuth(settings.introspection_auth_method, settings, wallClock);
 
-  /** As far as it is known. Never waits. */
-  const issuerNow = (): string | undefined => settings.issuer ?? published.metadata?.now()?.issuer;
+  const { issuerNow, metadata, find, endpoint, issuer, keys, keysNow, keysOrThrow } = createStated(
+    settings,
+    published,
+  );
   /** Whom an assertion of our client is made out to: the provider, by its own name where we know it. */
   const audienceAt = (url: string): string => issuerNow() ?? url;
-
-  async function readMetadata(signal: AbortSignal): Promise<Metadata> {
-    if (published.metadata === undefined) throw new ProviderError('not_configured', 'set issuer');
-    return published.metadata.get(signal);
-  }
-
-  async function find(name: EndpointName, signal: AbortSignal): Promise<string | undefined> {
-    const own = settings[name];
-    if (own !== undefined || published.metadata === undefined) return own;
-    const method =
-      name === 'introspection_endpoint' ? settings.introspection_auth_method : settings.client_auth_method;
-    const mutualTls = method === 'tls' && name !== 'validation_endpoint' && name !== 'jwks_uri';
-    return (await readMetadata(signal)).endpoint(name, { mutualTls });
-  }
 
   /** The client's proof to the endpoint at `url`. */
   function proof(method: ClientAuth, url: string): Authorize {
     return (form, headers) => method(form, headers, audienceAt(url));
-  }
-
-  async function endpoint(name: EndpointName, signal: AbortSignal): Promise<string> {
-    const url = await find(name, signal);
-    if (url === undefined) {
-      throw new ProviderError(
-        'not_configured',
-        `the provider's metadata names no ${name.replace('_', ' ')}: set ${name}`,
-      );
-    }
-    return url;
-  }
-
-  async function issuer(signal: AbortSignal): Promise<string | undefined> {
-    return (
-      settings.issuer ?? (published.metadata === undefined ? undefined : (await readMetadata(signal)).issuer)
-    );
-  }
-
-  /** `undefined` where the provider publishes no keys. */
-  async function keys(signal: AbortSignal): Promise<KeySource | undefined> {
-    const known = published.keys();
-    if (known !== undefined || published.metadata === undefined) return known;
-    await readMetadata(signal);
-    return published.keys();
-  }
-
-  function keysNow(): KeySet | undefined {
-    try {
-      return published.keys()?.now();
-    } catch {
-      // An address that is not trusted: who has time to wait is told.
-      return undefined;
-    }
-  }
-
-  async function keysOrThrow(signal: AbortSignal): Promise<KeySource> {
-    const source = await keys(signal);
-    if (source === undefined) {
-      throw new ProviderError(
-        'not_configured',
-        'nothing says where the keys of the provider are: set jwks_uri or jwks_file',
-      );
-    }
-    return source;
   }
 
   /** What it takes to read an answer that the provider has signed. */
@@ -174,12 +118,12 @@ export function createProvider(options: ProviderOptions): Provider {
     find,
     endpoint,
     issuer,
-    metadata: readMetadata,
+    metadata,
 
     async algorithms(signal) {
       // Who has put the keys into a file names their algorithms, too.
       const asks = published.metadata !== undefined && settings.keys === undefined;
-      return asks ? (await readMetadata(signal)).algorithms : [];
+      return asks ? (await metadata(signal)).algorithms : [];
     },
 
     send: http.send,
@@ -250,7 +194,7 @@ export function createProvider(options: ProviderOptions): Provider {
       const { validation, introspection_signed, passwords } = settings;
       // With keys of its own and nothing to ask, nobody is asked.
       if (validation !== 'jwt' || settings.keys === undefined || passwords)
-        await readMetadata(signal).catch(() => {});
+        await metadata(signal).catch(() => {});
       const needsKeys = validation === 'auto' || validation.startsWith('jwt') || introspection_signed;
       if (!needsKeys) return;
       await keys(signal)
