@@ -37,7 +37,10 @@ export function completeHost(
   // Else its secrets are not read.
   const lookup =
     user_lookup !== undefined && user_exists === 'lookup'
-      ? completeLookup(user_lookup, first.at, createSecrets(completion.reader, completion.problems))
+      ? completeLookup(user_lookup, first.at, {
+          secrets: createSecrets(completion.reader, completion.problems),
+          problems: completion.problems,
+        })
       : undefined;
   const provider = completeProvider(first, pattern, completion);
   return {

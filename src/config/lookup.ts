@@ -2,6 +2,7 @@
 import * as v from 'valibot';
 import { isPlainHttp } from '../oauth/loopback.ts';
 import type { Secret } from '../verdict.ts';
+import type { Problem } from './problems.ts';
 import type { HostOptions } from './schema.ts';
 import type { Secrets } from './secrets.ts';
 import { absolutePath, flag, text, url, word } from './values.ts';
@@ -96,6 +97,7 @@ export function lookupContradictions(
   if (type !== 'http' && new URL(where).search !== '') sayOf('url', 'must not have a query (?...)');
   if (token_file !== undefined && (password_file ?? username) !== undefined)
     sayOf('token_file', 'is given, and a password too: keep one of the two');
+  if (username?.includes(':')) sayOf('username', 'must not have a colon: the password would begin there');
   if ((username === undefined) !== (password_file === undefined))
     sayOf(username === undefined ? 'username' : 'password_file', 'is missing: it is one half of the two');
   if (active_only && type === 'webfinger')
@@ -111,7 +113,7 @@ export function lookupContradictions(
 export function completeLookup(
   { type, url, token_file, username, password_file, scope, ...options }: LookupOptions,
   at: (key: string) => string,
-  secrets: Secrets,
+  { secrets, problems }: { readonly secrets: Secrets; readonly problems: Problem[] },
 ): LookupSettings | undefined {
   const as = readCredentials();
   if (as === undefined) return undefined;
@@ -121,6 +123,13 @@ export function completeLookup(
   function readCredentials(): LookupAs | undefined {
     if (token_file !== undefined) {
       const token = secrets.line(token_file, at('user_lookup.token_file'));
+      if (token !== undefined && !/^[\x21-\x7e]+$/.test(token.reveal())) {
+        problems.push({
+          path: at('user_lookup.token_file'),
+          message: 'holds more than a token, which is of letters, digits and signs, without spaces',
+        });
+        return undefined;
+      }
       return token && { kind: 'bearer', token };
     }
     if (username !== undefined && password_file !== undefined) {

@@ -18,6 +18,8 @@ export interface OwnToken {
   drop(token: string): boolean;
 }
 
+/** What a header can hold of it. */
+const VISIBLE = /^[\x21-\x7e]+$/;
 /** Of a token whose answer does not say how long it lives (RFC 6749 section 5.1 only recommends it). */
 const UNSAID = 60_000;
 /** It is renewed after this part of its life. */
@@ -51,7 +53,7 @@ export async function requestOwnToken(
     );
   }
   const accessToken = read('access_token');
-  if (status < 200 || status > 299 || typeof accessToken !== 'string' || accessToken === '') {
+  if (status < 200 || status > 299 || typeof accessToken !== 'string' || !VISIBLE.test(accessToken)) {
     throw new ProviderError(
       'provider_error',
       `the token endpoint on ${host} answered with status ${status} and no token: is token_endpoint right?`,
