@@ -10,7 +10,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
-export type Endpoint = 'token' | 'userinfo' | 'introspection' | 'jwks' | 'discovery' | 'revocation';
+/** `directory`: all that is below it, too. */
+export type Endpoint =
+  | 'token'
+  | 'userinfo'
+  | 'introspection'
+  | 'jwks'
+  | 'discovery'
+  | 'revocation'
+  | 'directory';
 
 export interface ScriptedRequest {
   readonly method: string;
@@ -74,6 +82,7 @@ const PATHS: Readonly<Record<Endpoint, string>> = {
   jwks: '/jwks',
   discovery: '/.well-known/openid-configuration',
   revocation: '/revoke',
+  directory: '/directory',
 };
 
 /** The one user of a healthy provider. */
@@ -104,7 +113,7 @@ export async function startScripted({
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const { method = '', url = '', headers } = request;
-    const endpoint = (Object.keys(PATHS) as Endpoint[]).find((name) => PATHS[name] === url.split('?', 1)[0]);
+    const endpoint = endpointAt(url);
     const received = { endpoint, method, url, headers, body: Buffer.concat(chunks).toString('utf8') };
     seen.push(received);
     const script = endpoint === undefined ? { status: 404 } : (scripts.get(endpoint) ?? healthy[endpoint]);
@@ -153,6 +162,7 @@ export async function startScripted({
       },
     }),
     revocation: { status: 200, body: '' },
+    directory: { status: 404 },
   };
 
   return {
@@ -211,6 +221,12 @@ async function play(behaviour: Behaviour, response: ServerResponse, signal: Abor
   } else {
     response.end(body);
   }
+}
+
+function endpointAt(url: string): Endpoint | undefined {
+  const [path = ''] = url.split('?', 1);
+  if (path.startsWith(`${PATHS.directory}/`)) return 'directory';
+  return (Object.keys(PATHS) as Endpoint[]).find((name) => PATHS[name] === path);
 }
 
 function mapPaths(to: (path: string) => string): Record<Endpoint, string> {
