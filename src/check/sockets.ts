@@ -37,7 +37,7 @@ interface Surroundings {
 
 async function* examinePath(
   path: string,
-  { mode, group }: Socket,
+  { mode, group, name, host }: Socket,
   { what, root, users }: Surroundings,
 ): AsyncGenerator<Finding> {
   let gid: number | undefined;
@@ -50,6 +50,13 @@ async function* examinePath(
     });
   }
   const folder = dirname(path);
+  if (name !== undefined && statOf(() => lstatSync(path)) === undefined) {
+    // With a name it is systemd's to make, folder and all.
+    yield warning(what, `${path} is not there yet: systemd opens it`, {
+      line: `systemctl enable --now extauth-oauth-${host === undefined ? 'ejabberd' : `prosody@${host}`}.socket`,
+    });
+    return;
+  }
   if (statOf(() => statSync(folder)) === undefined) {
     yield fault(what, `the folder ${folder} does not exist`, {
       why: 'serve cannot open the socket',
