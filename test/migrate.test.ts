@@ -3,9 +3,11 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { check } from '../src/commands/check.ts';
+import { migrate as migrateCommand } from '../src/commands/migrate.ts';
 import { readProsodyConfig } from '../src/servers/prosody-config.ts';
 import { migrate } from '../src/setup/migrate.ts';
-import { startBridge, temporaryFolder } from './support/bridge.ts';
+import { root, startBridge, temporaryFolder } from './support/bridge.ts';
 import { runCommand } from './support/command.ts';
 import { startProvider, type TestProvider } from './support/provider.ts';
 import { alice, type Scripted, startScripted } from './support/scripted-provider.ts';
@@ -31,16 +33,26 @@ async function migrateAndLogIn(
   logins: readonly (readonly [login: string, answer: 0 | 1])[],
 ): Promise<string> {
   const output = join(temporaryFolder(), 'config.yml');
-  const done = await runCommand(['migrate', write(files), '--output', output, '--server', 'ejabberd']);
-  assert.equal(done.code, 0, done.stderr);
-  const checked = await runCommand(['check', '--config', output]);
-  assert.equal(checked.code, 0, `${readFileSync(output, 'utf8')}\n${checked.stdout}${checked.stderr}`);
+  const told: string[] = [];
+  const print = (line: string): void => void told.push(line);
+  const options = {
+    file: write(files),
+    output,
+    server: 'ejabberd',
+    folder: root,
+    print,
+    complain: print,
+  } as const;
+  assert.equal(await migrateCommand(options), 0, told.join('\n'));
+  const found: string[] = [];
+  const checked = await check({ config: output, root: temporaryFolder(), print: (line) => found.push(line) });
+  assert.equal(checked, 0, `${readFileSync(output, 'utf8')}\n${found.join('\n')}`);
   const bridge = startBridge({ config: output });
   for (const [login, answer] of logins) {
     assert.equal(await bridge.ask(`auth:${login}`), answer, `${login}: ${bridge.log()}`);
   }
   await bridge.stop();
-  return done.stdout;
+  return told.join('\n');
 }
 
 describe("migrate, on the module's own documentation", () => {

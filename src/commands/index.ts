@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import yargs from 'yargs';
-import { servers } from '../setup/servers.ts';
+import { DEFAULT_CONFIG, servers } from '../setup/servers.ts';
 import { EXIT } from './exit.ts';
 import type { UsersTask } from './users.ts';
 
@@ -93,6 +93,45 @@ export async function main(args: readonly string[]): Promise<void> {
       },
     )
     .command(
+      'init',
+      'write a configuration: asks on a terminal for what no flag says, and shows what the server needs',
+      (command) =>
+        command
+          .option('issuer', { type: 'string', describe: "the provider's address" })
+          .option('host', { type: 'string', array: true, describe: 'a virtual host; may be repeated' })
+          .option('server', { choices: servers, describe: 'the XMPP server' })
+          .option('passwords', { type: 'boolean', default: false, describe: 'users type their password' })
+          .option('tokens', { type: 'boolean', default: false, describe: 'users type access tokens' })
+          .option('client-id', { type: 'string', describe: 'our client at the provider' })
+          .option('secret-file', { type: 'string', describe: "file that holds the client's secret" })
+          .option('public', { type: 'boolean', default: false, describe: 'the client has no secret' })
+          .option('ca-file', { type: 'string', describe: "who has signed the provider's certificate (PEM)" })
+          .option('output', {
+            type: 'string',
+            default: DEFAULT_CONFIG,
+            describe: 'file to write',
+          }),
+      async ({ host, secretFile, caFile, output, ...flags }) => {
+        const { init } = await import('./init.ts');
+        process.exitCode = await init({
+          issuer: once('issuer', flags.issuer),
+          hosts: host ?? [],
+          server: flags.server,
+          passwords: flags.passwords,
+          tokens: flags.tokens,
+          clientId: once('client-id', flags.clientId),
+          secretFile: fileOf(secretFile, 'secret-file'),
+          public: flags.public,
+          caFile: fileOf(caFile, 'ca-file'),
+          output: yamlFileOf(output),
+          terminal: process.stdin.isTTY,
+          folder: packageFolder,
+          print,
+          complain,
+        });
+      },
+    )
+    .command(
       'migrate <file>',
       'make a configuration from the oauth_external_ options of a prosody.cfg.lua, and say what to change there',
       (command) =>
@@ -108,7 +147,7 @@ export async function main(args: readonly string[]): Promise<void> {
         const { migrate } = await import('./migrate.ts');
         process.exitCode = await migrate({
           file: resolve(file),
-          output: yamlFileOf(output),
+          output: output === undefined ? undefined : yamlFileOf(output),
           server,
           folder: packageFolder,
           print,
@@ -188,16 +227,22 @@ function complain(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-function yamlFileOf(value: string | undefined): string | undefined {
-  if (value === undefined || /\.ya?ml$/.test(value)) return value && resolve(value);
+function yamlFileOf(value: unknown): string {
+  const file = fileOf(value, 'output');
+  if (file !== undefined && /\.ya?ml$/.test(file)) return file;
   throw new UsageError('--output needs a file that ends in .yml');
 }
 
 /** The working directory is a server's to choose, but here somebody has typed the name in it. */
-function fileOf(value: unknown): string | undefined {
+function fileOf(value: unknown, flag = 'config'): string | undefined {
   if (value === undefined) return undefined;
-  if (typeof value !== 'string' || value === '') throw new UsageError('--config needs a file, once');
+  if (typeof value !== 'string' || value === '') throw new UsageError(`--${flag} needs a file, once`);
   return resolve(value);
+}
+
+function once(flag: string, value: unknown): string | undefined {
+  if (value === undefined || (typeof value === 'string' && value !== '')) return value;
+  throw new UsageError(`--${flag} needs a value, once`);
 }
 
 /** Where this package lies, seen from dist/. */

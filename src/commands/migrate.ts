@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { type ProsodyConfig, readProsodyConfig, ServerConfigError } from '../servers/prosody-config.ts';
 import { SetupError, writeFiles } from '../setup/files.ts';
 import { type Migration, migrate as migrated } from '../setup/migrate.ts';
-import { accountOf, linesFor, type Server } from '../setup/servers.ts';
+import { accountOf, DEFAULT_CONFIG, linesFor, type Server } from '../setup/servers.ts';
 import { EXIT } from './exit.ts';
 
 export interface MigrateOptions {
@@ -17,14 +17,12 @@ export interface MigrateOptions {
   readonly complain: (line: string) => void;
 }
 
-const DEFAULT_OUTPUT = '/etc/extauth-oauth/config.yml';
-
 /** The exit code: 0 done, 1 the file cannot be read, has nothing of the module, or something stands in the way. */
 export async function migrate(options: MigrateOptions): Promise<number> {
   const { file, output, server, folder, print, complain } = options;
   try {
     const config = readProsodyConfig(file);
-    const place = output ?? DEFAULT_OUTPUT;
+    const place = output ?? DEFAULT_CONFIG;
     const migration = migrated(config, { server, folder: dirname(place) });
     if (migration === undefined) {
       complain(`${file}: nothing to migrate: no oauth_external_ option in ${config.files.join(', ')}`);
@@ -59,7 +57,7 @@ export async function migrate(options: MigrateOptions): Promise<number> {
     }).forEach(tell);
     tell('');
     tell(
-      `Then see whether the provider agrees: extauth-oauth check${place === DEFAULT_OUTPUT ? '' : ` --config ${place}`}`,
+      `Then see whether the provider agrees: extauth-oauth check${place === DEFAULT_CONFIG ? '' : ` --config ${place}`}`,
     );
     return EXIT.fine;
   } catch (error) {

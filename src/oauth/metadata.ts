@@ -107,6 +107,15 @@ export function createMetadataSource(
 async function fetchMetadata(settings: MetadataSettings, http: HttpClient): Promise<Metadata> {
   const { issuer, discovery_url } = settings;
   const places = discovery_url === undefined ? wellKnown(issuer ?? '') : [discovery_url];
+  const { document, place } = await findDocument(places, http);
+  return judge(document, place, settings);
+}
+
+/** The first of `places` that has metadata, and what it says, unjudged. Throws a ProviderError when none has. */
+export async function findDocument(
+  places: readonly string[],
+  http: HttpClient,
+): Promise<{ readonly document: JsonObject; readonly place: string }> {
   for (const place of places) {
     const response = await followOnce(place, http);
     if (response.status >= 500) {
@@ -118,8 +127,7 @@ async function fetchMetadata(settings: MetadataSettings, http: HttpClient): Prom
     if (response.status === 429) throw new ProviderError('provider_busy', `${hostOf(place)} is busy (429)`);
     const body = response.status === 200 ? parseJsonObject(response.text) : undefined;
     // Some servers answer a path they do not know with their login page and 200.
-    if (body?.kind !== 'object') continue;
-    return judge(body.value, place, settings);
+    if (body?.kind === 'object') return { document: body.value, place };
   }
   throw new ProviderError(
     'not_configured',
@@ -128,7 +136,7 @@ async function fetchMetadata(settings: MetadataSettings, http: HttpClient): Prom
 }
 
 /** OpenID Connect appends, RFC 8414 section 3.1 inserts. A final slash of the issuer is not part of either path. */
-function wellKnown(issuer: string): string[] {
+export function wellKnown(issuer: string): string[] {
   const { origin, pathname } = new URL(issuer);
   const path = pathname.replace(/\/$/, '');
   return [`${origin}${path}${SUFFIX}`, `${origin}/.well-known/oauth-authorization-server${path}`];

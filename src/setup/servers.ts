@@ -22,7 +22,8 @@ export interface Place {
   readonly pluginPaths?: readonly string[] | undefined;
 }
 
-const DEFAULT_CONFIG = '/etc/extauth-oauth/config.yml';
+/** Where it is looked for without being told. */
+export const DEFAULT_CONFIG = '/etc/extauth-oauth/config.yml';
 const SOCKETS = '/run/extauth-oauth';
 const DOVECOT_MODULE = '/usr/lib/prosody/modules/mod_auth_dovecot';
 

@@ -26,7 +26,8 @@ export function toYaml(entries: readonly Entry[], title: string): string {
 function lines(entries: readonly Entry[], indent: string): string[] {
   return entries.flatMap(({ why, key, value, off }, index) => {
     const above = [why ?? []].flat().flatMap((each) => comment(each, indent));
-    const gap = above.length > 0 && index > 0 && indent === '' ? [''] : [];
+    const apart = above.length > 0 || entries[index - 1]?.off === true;
+    const gap = apart && index > 0 && indent === '' ? [''] : [];
     const option = optionLines(key, value, indent);
     return [
       ...gap,
