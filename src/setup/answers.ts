@@ -62,7 +62,7 @@ export async function answers(flags: Flags, asker: Asker | undefined): Promise<A
     if (!/^[^\s/@*:]+$/.test(host))
       throw new SetupError(`${host} is no virtual host: what stands behind the @ of a JID`);
   }
-  const server = await ask(flags.server, `Server: ${servers.join(', ')}`, 'ejabberd');
+  const server = await ask(flags.server, `Server: ${servers.join(', ')}`, installed());
   const chosen = servers.find((each) => each === server);
   if (chosen === undefined) throw new SetupError(`${server} is none of ${servers.join(', ')}`);
   const said = flags.passwords || flags.tokens;
@@ -89,6 +89,11 @@ export async function answers(flags: Flags, asker: Asker | undefined): Promise<A
       caFile: flags.caFile,
     },
   };
+}
+
+/** What this machine seems to have. */
+function installed(): Server {
+  return existsSync('/etc/prosody') && !existsSync('/etc/ejabberd') ? 'prosody-dovecot' : 'ejabberd';
 }
 
 /** Somebody at a terminal may try again; the provider's own spelling of its name is the only one that works. */

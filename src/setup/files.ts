@@ -1,5 +1,5 @@
 // Writes the files of a new set-up: all or none, never over what is there, and for nobody's eyes but those who need them.
-import { chownSync, existsSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { numberOf } from '../daemon/accounts.ts';
 
@@ -33,8 +33,11 @@ export async function writeFiles(files: readonly NewFile[], account: string): Pr
   try {
     for (const { file, text, kind } of files) {
       mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
-      writeFileSync(file, text, { flag: 'wx', mode: kind === 'secret' ? 0o600 : 0o640 });
+      const mode = kind === 'secret' ? 0o600 : 0o640;
+      writeFileSync(file, text, { flag: 'wx', mode });
       done.push(file);
+      // Whatever the umask is: the server's group must be able to read the configuration.
+      chmodSync(file, mode);
       if (owner !== undefined) chownSync(file, kind === 'secret' ? owner.uid : 0, owner.gid);
     }
   } catch (error) {
