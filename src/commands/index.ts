@@ -2,16 +2,16 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
 import yargs from 'yargs';
-import { DEFAULT_CONFIG, servers } from '../setup/servers.ts';
+import { complain, fileOf, print, UsageError } from './arguments.ts';
 import { EXIT } from './exit.ts';
+import { addSetup } from './setup.ts';
 import type { UsersTask } from './users.ts';
 
 export async function main(args: readonly string[]): Promise<void> {
   // `check | head`: who reads no more has seen enough.
   process.stdout.on('error', () => process.exit());
-  const parser = yargs([...args])
+  const parser = addSetup(yargs([...args]))
     .scriptName('extauth-oauth')
     .locale('en')
     .usage('$0 <command>\n\nLogs XMPP users in against an OAuth 2.0 / OpenID Connect provider.')
@@ -92,69 +92,6 @@ export async function main(args: readonly string[]): Promise<void> {
         process.exitCode = await login({ config: fileOf(config), jid, stdin, as, program, print });
       },
     )
-    .command(
-      'init',
-      'write a configuration: asks on a terminal for what no flag says, and shows what the server needs',
-      (command) =>
-        command
-          .option('issuer', { type: 'string', describe: "the provider's address" })
-          .option('host', { type: 'string', array: true, describe: 'a virtual host; may be repeated' })
-          .option('server', { choices: servers, describe: 'the XMPP server' })
-          .option('passwords', { type: 'boolean', default: false, describe: 'users type their password' })
-          .option('tokens', { type: 'boolean', default: false, describe: 'users type access tokens' })
-          .option('client-id', { type: 'string', describe: 'our client at the provider' })
-          .option('secret-file', { type: 'string', describe: "file that holds the client's secret" })
-          .option('public', { type: 'boolean', default: false, describe: 'the client has no secret' })
-          .option('ca-file', { type: 'string', describe: "who has signed the provider's certificate (PEM)" })
-          .option('output', {
-            type: 'string',
-            default: DEFAULT_CONFIG,
-            describe: 'file to write',
-          }),
-      async ({ host, secretFile, caFile, output, ...flags }) => {
-        const { init } = await import('./init.ts');
-        process.exitCode = await init({
-          issuer: once('issuer', flags.issuer),
-          hosts: host ?? [],
-          server: flags.server,
-          passwords: flags.passwords,
-          tokens: flags.tokens,
-          clientId: once('client-id', flags.clientId),
-          secretFile: fileOf(secretFile, 'secret-file'),
-          public: flags.public,
-          caFile: fileOf(caFile, 'ca-file'),
-          output: yamlFileOf(output),
-          terminal: process.stdin.isTTY,
-          folder: packageFolder,
-          print,
-          complain,
-        });
-      },
-    )
-    .command(
-      'migrate <file>',
-      'make a configuration from the oauth_external_ options of a prosody.cfg.lua, and say what to change there',
-      (command) =>
-        command
-          .positional('file', { type: 'string', demandOption: true, describe: 'prosody.cfg.lua' })
-          .option('output', { type: 'string', describe: 'file to write; without it, printed' })
-          .option('server', {
-            choices: servers,
-            default: 'prosody-dovecot' as const,
-            describe: 'the server that it is for',
-          }),
-      async ({ file, output, server }) => {
-        const { migrate } = await import('./migrate.ts');
-        process.exitCode = await migrate({
-          file: resolve(file),
-          output: output === undefined ? undefined : yamlFileOf(output),
-          server,
-          folder: packageFolder,
-          print,
-          complain,
-        });
-      },
-    )
     .command('users', 'who has logged in, and whose the names are (with state: lmdb or redis)', (command) => {
       const task = (name: 'show' | 'forget' | 'unpin', describe: string): void => {
         command.command(
@@ -213,40 +150,6 @@ const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
 function levelOf(value: unknown): (typeof LEVELS)[number] | undefined {
   return LEVELS.find((level) => level === value);
 }
-
-/** The command line is not understood. */
-class UsageError extends Error {
-  override readonly name = 'UsageError';
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
-}
-
-function complain(line: string): void {
-  process.stderr.write(`${line}\n`);
-}
-
-function yamlFileOf(value: unknown): string {
-  const file = fileOf(value, 'output');
-  if (file !== undefined && /\.ya?ml$/.test(file)) return file;
-  throw new UsageError('--output needs a file that ends in .yml');
-}
-
-/** The working directory is a server's to choose, but here somebody has typed the name in it. */
-function fileOf(value: unknown, flag = 'config'): string | undefined {
-  if (value === undefined) return undefined;
-  if (typeof value !== 'string' || value === '') throw new UsageError(`--${flag} needs a file, once`);
-  return resolve(value);
-}
-
-function once(flag: string, value: unknown): string | undefined {
-  if (value === undefined || (typeof value === 'string' && value !== '')) return value;
-  throw new UsageError(`--${flag} needs a value, once`);
-}
-
-/** Where this package lies, seen from dist/. */
-const packageFolder = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
 
 function version(): string {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
