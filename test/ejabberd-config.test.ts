@@ -75,6 +75,15 @@ append_host_config:
     });
   }
 
+  it('looks for a name without a folder where ejabberd works', async () => {
+    const config = await read({
+      [main]: 'hosts: [a]\ninclude_config_file: more.yml\n',
+      '/var/lib/ejabberd/more.yml': 'loglevel: debug\n',
+      '/etc/ejabberd/more.yml': 'loglevel: none\n',
+    });
+    assert.equal(config.option('loglevel'), 'debug');
+  });
+
   it('puts what a macro means in its place, wherever it is defined', async () => {
     const config = await read({
       [main]: `

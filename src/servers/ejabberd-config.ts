@@ -1,6 +1,6 @@
 // ejabberd.yml as ejabberd reads it: files included, macros replaced, options of one host over those of all. (What is said
 // here of its rules is from ejabberd 23.01 and its library yconf.)
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { ServerConfigError } from './errors.ts';
 
@@ -111,11 +111,20 @@ function includes(value: unknown, reading: Reading): [string, unknown][] {
     const only = listOf(member(rules, 'allow_only')).map(String);
     const not = listOf(member(rules, 'disallow')).map(String);
     const path = String(name);
-    const file = isAbsolute(path) ? path : join(reading.folder, path);
+    const file = isAbsolute(path) ? path : beside(path, reading);
     return readPairs(file, { ...reading, depth: reading.depth + 1 }).filter(([option]) =>
       only.length > 0 ? only.includes(option) : !not.includes(option),
     );
   });
+}
+
+/** Where Debian's ejabberd works: what has no absolute name is looked for there. */
+const SPOOL = '/var/lib/ejabberd';
+
+/** Other installations work elsewhere; then beside the file is the best guess. */
+function beside(path: string, { folder, root }: Reading): string {
+  const inSpool = join(SPOOL, path);
+  return existsSync(join(root, inSpool)) ? inSpool : join(folder, path);
 }
 
 function parse(file: string, { load, root }: Reading): unknown {

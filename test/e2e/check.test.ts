@@ -1,10 +1,19 @@
 // `check` on this machine: Debian's own configuration files as they come, and our program started as Debian's users.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Finding } from '../../src/check/finding.ts';
+import { flagOf, listOf, readEjabberdConfig } from '../../src/servers/ejabberd-config.ts';
 import { program, prosodyProgram, temporaryFolder, writeConfig } from '../support/bridge.ts';
 import { type Scripted, startScripted } from '../support/scripted-provider.ts';
 
@@ -14,6 +23,34 @@ interface Ran {
   readonly code: number | null;
   readonly findings: readonly Finding[];
   readonly wrong: readonly string[];
+}
+
+/** What Debian's ejabberd says of the same: for both hosts, and of its listeners. */
+function askEjabberd(file: string): unknown {
+  const libraries = ['/usr/lib/erlang/lib', '/usr/lib/x86_64-linux-gnu'].flatMap((place) =>
+    readdirSync(place).map((name) => join(place, name, 'ebin')),
+  );
+  const ask = `
+    [application:ensure_all_started(A) || A <- [crypto, p1_utils, fast_yaml, yconf, fast_xml, stringprep, xmpp, fast_tls]],
+    application:load(ejabberd), ejabberd_hooks:start_link(), ok = ejabberd_config:load(),
+    Get = fun(O, H) -> ejabberd_config:get_option({O, H}) end,
+    Hosts = [[Get(auth_method, H), Get(auth_use_cache, H), Get(disable_sasl_mechanisms, H)] || H <- [<<"a.example">>, <<"b.example">>]],
+    Sizes = [maps:get(max_stanza_size, M) || {_, _, M} <- ejabberd_config:get_option(listen)],
+    io:format("~nANSWER ~s~n", [jiffy:encode(Hosts ++ [Sizes])]), halt(0).`;
+  const out = execFileSync(
+    'erl',
+    ['-noshell', '-pa', ...libraries.filter((each) => existsSync(each)), '-eval', ask],
+    {
+      encoding: 'utf8',
+      env: {
+        PATH: process.env.PATH ?? '',
+        HOME: '/tmp',
+        EJABBERD_CONFIG_PATH: file,
+        ERL_CRASH_DUMP: '/dev/null',
+      },
+    },
+  );
+  return JSON.parse(/^ANSWER (.*)$/m.exec(out)?.[1] ?? 'null');
 }
 
 describe('check, on a Debian', () => {
@@ -118,6 +155,37 @@ describe('check, on a Debian', () => {
     const external = await run('--prosody', file);
     assert.deepEqual(external.wrong, ['ERROR prosody modules_enabled', 'ERROR lpty']);
     assert.match(external.findings.map(({ found }) => found).join(), /there is one for Lua 5\.1/);
+  });
+
+  it('reads ejabberd.yml as the ejabberd that is installed here does', async () => {
+    const folder = temporaryFolder();
+    const file = join(folder, 'ejabberd.yml');
+    writeFileSync(
+      file,
+      `hosts: [a.example, b.example]
+auth_method: external
+extauth_program: /bin/true
+include_config_file: { ${folder}/more.yml: { disallow: [auth_use_cache] } }
+host_config: { b.example: { auth_use_cache: no } }
+append_host_config: { a.example: { auth_method: [ldap], disable_sasl_mechanisms: [PLAIN] } }
+`,
+    );
+    writeFileSync(
+      join(folder, 'more.yml'),
+      `define_macro: { OFF: [X-OAUTH2], LARGE: 262144 }
+auth_use_cache: false
+disable_sasl_mechanisms: OFF
+listen: [{ port: 5222, module: ejabberd_c2s, max_stanza_size: LARGE }]
+`,
+    );
+    const config = await readEjabberdConfig(file);
+    const ours = ['a.example', 'b.example'].map((host) => [
+      listOf(config.option('auth_method', host)),
+      flagOf(config.option('auth_use_cache', host)) ?? true,
+      config.option('disable_sasl_mechanisms', host),
+    ]);
+    const sizes = config.listeners.map(({ max_stanza_size }) => max_stanza_size);
+    assert.deepEqual(askEjabberd(file), [...ours, sizes]);
   });
 
   const ejabberdWith = (command: string): string => {
