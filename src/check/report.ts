@@ -44,7 +44,10 @@ export function createReport({ json, columns, print }: ReportOptions): Report {
 }
 
 function linesOf({ level, what, found, why, line }: Finding, width: number | undefined): string[] {
-  const [first = '', ...others] = wrap(found, width);
+  const said = wrap(found, width);
+  const head = `${level.padEnd(LEVEL)} ${what.padEnd(WHAT)}`;
+  // A name that is too long has the line to itself.
+  const [first, others] = what.length > WHAT ? [head, said] : [`${head} ${said[0] ?? ''}`, said.slice(1)];
   const below = [
     ...others,
     ...(why === undefined ? [] : wrap(why, width)),
@@ -53,10 +56,7 @@ function linesOf({ level, what, found, why, line }: Finding, width: number | und
       ? []
       : line.split('\n').map((each, index) => `${index === 0 ? '->' : '  '} ${each}`)),
   ];
-  return [
-    `${level.padEnd(LEVEL)} ${what.padEnd(WHAT)} ${first}`,
-    ...below.map((each) => `${' '.repeat(INDENT)}${each}`),
-  ];
+  return [first, ...below.map((each) => `${' '.repeat(INDENT)}${each}`)];
 }
 
 function wrap(text: string, width: number | undefined): string[] {
