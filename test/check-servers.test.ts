@@ -253,6 +253,16 @@ const ofProsody: readonly Case[] = [
     prepare: (folder) => rmSync(join(folder, 'usr/local/lib/lua'), { recursive: true }),
   },
   {
+    fixture: 'prosody-no-module',
+    finds: [[WRONG, 'prosody plugin_paths']],
+    says: /there is no mod_auth_external_insecure in \/opt\/modules, /,
+  },
+  {
+    fixture: 'prosody-protocol-of-one-host',
+    finds: [[WRONG, 'prosody external_auth_protocol']],
+    says: /external_auth_protocol = "generic"/,
+  },
+  {
     fixture: 'prosody-memory-deny-write-execute',
     finds: [[WRONG, 'prosody.service MemoryDenyWriteExecute']],
     says: /Node does not start/,
@@ -283,9 +293,10 @@ const ofDovecot: readonly Case[] = [
   },
   { fixture: 'dovecot-legacyauth', finds: [[WRONG, 'prosody modules_enabled']], says: /with any password/ },
   {
-    fixture: 'dovecot-plugin-paths',
-    finds: [[ODD, 'prosody plugin_paths']],
-    says: /plugin_paths = \{ "\/usr\/lib\/prosody\/modules\/mod_auth_dovecot" \}/,
+    fixture: 'dovecot-no-module',
+    finds: [[WRONG, 'prosody plugin_paths']],
+    says: /there is no mod_auth_dovecot in .*apt install prosody-modules/,
+    prepare: (folder) => rmSync(join(folder, 'usr/lib/prosody'), { recursive: true }),
   },
   {
     fixture: 'dovecot-stanza-size',
@@ -304,6 +315,12 @@ const ofServe: readonly Case[] = [
     fixture: 'serve-memory-deny-write-execute',
     finds: [[WRONG, 'extauth-oauth.service MemoryDenyWriteExecute']],
     says: /systemctl edit extauth-oauth\.service/,
+  },
+  {
+    fixture: 'no-socat',
+    finds: [[WRONG, 'extauth_program']],
+    says: /no socat in the server's PATH.*apt install socat/,
+    prepare: (folder) => rmSync(join(folder, 'usr/bin/socat')),
   },
 ];
 

@@ -61,13 +61,16 @@ const WORKER_MB = 20;
 /** Of the machine's memory, for workers. */
 const SHARE = 0.25;
 
-/** `isDaemon`: the workers only carry bytes to `serve`. */
+/** `sockets`: of our daemon; workers that carry bytes to it weigh next to nothing. */
 export function* examinePool(
   config: EjabberdConfig,
-  { root, isDaemon }: { readonly root: Root; readonly isDaemon: boolean },
+  { root, sockets }: { readonly root: Root; readonly sockets: readonly string[] },
 ): Generator<Finding> {
-  const hosts = externalHosts(config);
-  if (hosts.length === 0 || isDaemon) return;
+  const hosts = externalHosts(config).filter((host) => {
+    const command = String(config.option('extauth_program', host));
+    return !sockets.some((socket) => command.includes(socket));
+  });
+  if (hosts.length === 0) return;
   const cpus = [...(root.read('/proc/cpuinfo') ?? '').matchAll(/^processor\s*:/gm)].length || 1;
   const sizes = hosts.map((host) => Number(config.option('extauth_pool_size', host) ?? cpus));
   const workers = sizes.reduce((sum, size) => sum + size, 0);

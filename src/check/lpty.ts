@@ -2,9 +2,9 @@
 import { type Finding, fault, ok } from './finding.ts';
 import type { Root } from './root.ts';
 
-const WHY = 'the module does not load, and Prosody offers no login at all';
-const LINE =
-  'luarocks --lua-version 5.4 install lpty 1.0.1      # or a socket in its place: extauth-oauth serve and mod_auth_dovecot';
+const WHY =
+  'the module does not load, and Prosody offers no login at all; lpty 1.0.1 works (for Lua 5.4 it has to be compiled by hand: gcc -shared -fPIC -I/usr/include/lua5.4)';
+const LINE = 'authentication = "dovecot"      -- with extauth-oauth serve: no terminal, and no lpty';
 
 export function* examineLpty(root: Root): Generator<Finding> {
   const first = (root.read('/usr/bin/prosody') ?? '').split('\n', 1)[0] ?? '';
@@ -30,7 +30,7 @@ export function* examineLpty(root: Root): Generator<Finding> {
     version === undefined ? hasWord(root, found, 'controlling tty') : !/^1\.[01]\b/.test(version);
   yield takesTerminal
     ? fault('lpty', `${version ?? '1.2 or later'} (${found}) wants the terminal for its own`, {
-        why: 'under systemd that fails: "lpty failed to set the controlling tty", and nobody can log in',
+        why: 'under systemd that fails: "lpty failed to set the controlling tty", and nobody can log in; lpty 1.0.1 does not',
         line: LINE,
       })
     : ok('lpty', `${version ?? 'before 1.2'} (${found})`);

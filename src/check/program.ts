@@ -60,6 +60,16 @@ export function examineProgram(command: string, options: ProgramOptions): Progra
           findings.push(fault(what, `${account?.name} cannot read ${word}: ${stopped}`, { why }));
       }
     }
+    const inner = /^(?:ba|da)?sh$/.test(basename(name))
+      ? /\bexec\s+([\w./-]+)/.exec(command)?.[1]
+      : undefined;
+    if (inner !== undefined && !isCommand(inner))
+      findings.push(
+        fault(what, `no ${inner} in the server's PATH (${path})`, {
+          why,
+          line: `apt install ${basename(inner)}`,
+        }),
+      );
     if (!isOurs && findings.length === 0)
       findings.push(
         warning(what, `${command.slice(0, 120)}: is not this program`, {
@@ -70,6 +80,10 @@ export function examineProgram(command: string, options: ProgramOptions): Progra
   }
   const executed = chain.flatMap(({ real }) => (real === undefined ? [] : [real]));
   return { findings, isOurs, executed, node: executed.find((each) => /^node(?:js)?$/.test(basename(each))) };
+
+  function isCommand(word: string): boolean {
+    return word.includes('/') ? root.real(word) !== undefined : findInPath(root, word, path) !== undefined;
+  }
 
   function* examineFile({ name, real, by }: Link): Generator<Finding> {
     if (real === undefined) {

@@ -4,18 +4,28 @@ import type { Config } from '../config/load.ts';
 import type { LuaValue } from '../servers/prosody-config.ts';
 import { type Finding, fault, warning } from './finding.ts';
 import { optionOf, type Prosody } from './prosody.ts';
+import { modulesOf } from './prosody-modules.ts';
 
 /** Of mod_auth_external, and ours on a terminal: seconds. */
 const EXTERNAL_TIMEOUT = 5;
 const DEADLINE = 4;
 
+/** What several hosts have in common is said once. */
 export function* examineExternal(
   config: Prosody,
   hosts: readonly string[],
   settings: Config | undefined,
 ): Generator<Finding> {
-  const [host] = hosts;
-  if (host === undefined) return;
+  const said = new Set<string>();
+  for (const host of hosts)
+    for (const finding of examineTerminal(config, host, settings)) {
+      const text = JSON.stringify(finding);
+      if (!said.has(text)) yield finding;
+      said.add(text);
+    }
+}
+
+function* examineTerminal(config: Prosody, host: string, settings: Config | undefined): Generator<Finding> {
   const get = (name: string): LuaValue | undefined => optionOf(config, name, host);
   const protocol = get('external_auth_protocol') ?? 'generic';
   if (protocol !== 'generic')
@@ -62,8 +72,6 @@ export function* examineExternal(
       line: `-- take "${register}" out of modules_enabled`,
     });
 }
-
-const MODULE_FOLDER = '/usr/lib/prosody/modules/mod_auth_dovecot';
 
 export function* examineDovecot(
   config: Prosody,
@@ -115,32 +123,4 @@ export function* examineDovecot(
       line: `VirtualHost "${those[1]}"\n	dovecot_auth_socket = "/run/extauth-oauth/${those[1]}.sock"`,
     });
   }
-  const paths = config.global.get('plugin_paths')?.value;
-  const known = Array.isArray(paths) ? paths.map(String) : [String(paths ?? '')];
-  if (hosts.length > 0 && !known.some((path) => path.replace(/\/$/, '') === MODULE_FOLDER))
-    yield warning('prosody plugin_paths', `has no ${MODULE_FOLDER}`, {
-      why: "Debian's prosody-modules has the module one folder deeper than Prosody looks: without it nobody can log in (unless it was put somewhere else)",
-      line: `plugin_paths = { "${MODULE_FOLDER}" }`,
-    });
-}
-
-/** What is loaded for a host: the global list, less what is switched off, and its own. */
-function modulesOf(config: Prosody, host: string): readonly string[] {
-  const list = (value: LuaValue | undefined): string[] =>
-    Array.isArray(value)
-      ? value.map(String)
-      : typeof value === 'object' && value !== null
-        ? Object.values(value).map(String)
-        : typeof value === 'string'
-          ? [value]
-          : [];
-  const own = config.hosts.get(host);
-  const off = [
-    ...list(config.global.get('modules_disabled')?.value),
-    ...list(own?.get('modules_disabled')?.value),
-  ];
-  return [
-    ...list(config.global.get('modules_enabled')?.value),
-    ...list(own?.get('modules_enabled')?.value),
-  ].filter((name) => !off.includes(name));
 }

@@ -139,6 +139,8 @@ async function findEndpoints(provider: Provider, signal: Signal): Promise<Endpoi
       if (url !== undefined) urls.set(name, url);
     } catch (error) {
       const { message } = error as Error;
+      // That there is no metadata has been said.
+      if (!/^the metadata at \S+ names /.test(message)) continue;
       const named = /names an? \S+ on (\S+):/.exec(message)?.[1];
       untrusted.set(
         name,

@@ -153,7 +153,11 @@ describe('check, on a Debian', () => {
     mkdirSync(join(dirname(file), 'conf.d'));
     writeFileSync(file, text);
     const external = await run('--prosody', file);
-    assert.deepEqual(external.wrong, ['ERROR prosody modules_enabled', 'ERROR lpty']);
+    assert.deepEqual(external.wrong, [
+      'ERROR prosody plugin_paths',
+      'ERROR prosody modules_enabled',
+      'ERROR lpty',
+    ]);
     assert.match(external.findings.map(({ found }) => found).join(), /there is one for Lua 5\.1/);
   });
 
