@@ -49,7 +49,7 @@ export interface Found {
   readonly findings: readonly Finding[];
 }
 
-const PLACES = {
+export const PLACES = {
   ejabberd: ['/etc/ejabberd/ejabberd.yml', '/opt/ejabberd/conf/ejabberd.yml'],
   prosody: ['/etc/prosody/prosody.cfg.lua'],
 } as const;

@@ -4,13 +4,13 @@ import { accessSync, chownSync, constants, existsSync, mkdtempSync, rmSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { createReader } from '../config/files.ts';
 import { type Config, loadConfig } from '../config/index.ts';
 import { createLog } from '../log.ts';
 import type { Secret } from '../verdict.ts';
 import { type Child, commandOf, quoted, startChild } from './child.ts';
 import { type LogLine, readAll, watchLog } from './child-log.ts';
+import { programOf } from './program.ts';
 import { localpartOf, type TypedJid } from './request.ts';
 import type { Steps } from './steps.ts';
 import { type Server, type Surroundings, surroundingsOf } from './surroundings.ts';
@@ -28,10 +28,6 @@ export interface LoginAsOptions {
 
 /** The most that the server sends. */
 const MAX_REQUEST: Readonly<Record<Server, number>> = { ejabberd: 65_535, prosody: 1000 };
-const OWN_PROGRAM: Readonly<Record<Server, () => string>> = {
-  ejabberd: () => `${process.execPath} ${besides('../bin/extauth-oauth.js')}`,
-  prosody: () => besides('../bin/extauth-oauth-prosody'),
-};
 /** The log is written shortly after the answer. */
 const LOG_WITHIN = 1000;
 
@@ -68,13 +64,16 @@ export async function loginAs(options: LoginAsOptions): Promise<boolean> {
   }
 }
 
-function tellWhere(server: Server, { user, cwd, pid, hasOwnFiles }: Surroundings, steps: Steps): void {
+function tellWhere(server: Server, { user, cwd, from, hasOwnFiles }: Surroundings, steps: Steps): void {
   const me = process.geteuid?.();
   const isYours = user === undefined || (me !== 0 && me !== user.uid);
   const who = isYours ? 'you' : user.name;
-  const env = pid === undefined ? "the environment of Debian's unit" : `the environment of process ${pid}`;
   const files = hasOwnFiles && me === 0 ? ' and its view of the files' : '';
-  steps.show({ mark: 'good', name: server, result: `as ${who}, in ${cwd}, with ${env}${files}` });
+  steps.show({
+    mark: 'good',
+    name: server,
+    result: `as ${who}, in ${cwd}, with the environment of ${from}${files}`,
+  });
   const warn = (result: string): void => steps.show({ mark: 'warning', name: 'not the same', result });
   if (user === undefined) warn(`there is no user ${server} on this machine`);
   else if (isYours) warn(`only root can become ${server}`);
@@ -106,9 +105,10 @@ async function loginThrough(options: Through): Promise<boolean> {
     return false;
   }
 
-  const program = options.program ?? OWN_PROGRAM[server]();
+  const { program, from } = await programOf(options);
   const child = { server, program, surroundings };
-  steps.show({ mark: 'good', name: 'program', result: commandOf(child).map(quoted).join(' ') });
+  const command = commandOf(child).map(quoted).join(' ');
+  steps.show({ mark: 'good', name: 'program', result: from === '' ? command : `${command} (${from})` });
   steps.begin();
   const started = await startChild(child);
   const errors = (): string => started.errors() + (errorsFile === undefined ? '' : readAll(errorsFile));
@@ -201,7 +201,8 @@ function privateFile(
   const folder = mkdtempSync(join(hasOwnFiles ? '/run' : tmpdir(), 'extauth-oauth-login-'));
   const file = join(folder, 'stderr');
   writeFileSync(file, '', { mode: 0o600 });
-  if (isRoot && user !== undefined) for (const each of [folder, file]) chownSync(each, user.uid, user.gid);
+  if (isRoot && user !== undefined)
+    for (const each of [folder, file]) chownSync(each, user.uid, user.gids[0] ?? user.uid);
   return { file, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
@@ -221,8 +222,4 @@ function canEnter(folder: string): boolean {
 
 function isInPath(name: string, path = ''): boolean {
   return path.split(':').some((folder) => existsSync(join(folder, name)));
-}
-
-function besides(path: string): string {
-  return fileURLToPath(new URL(path, import.meta.url));
 }

@@ -1,29 +1,23 @@
 // Where an XMPP server would start the program: its user, working directory, environment and view of the files. What a
-// server that runs here has is taken as it is; for one that does not, what Debian's unit gives it.
-import { execFileSync } from 'node:child_process';
+// server that runs here has is taken as it is; for one that does not, what its unit gives it.
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { type Account, accountOf } from '../check/access.ts';
+import { serverEnvironment } from '../check/environment.ts';
+import { createRoot } from '../check/root.ts';
+import { readUnit } from '../check/unit.ts';
 
 export type Server = 'ejabberd' | 'prosody';
 
 export interface Surroundings {
-  readonly user: User | undefined;
+  readonly user: Account | undefined;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
-  /** The process they are taken from. */
+  /** What they are taken from: the running process, or the server's unit. */
+  readonly from: string;
   readonly pid: number | undefined;
   /** The server sees other files than we do (ProtectHome, PrivateTmp). */
   readonly hasOwnFiles: boolean;
 }
-
-export interface User {
-  readonly name: string;
-  readonly uid: number;
-  readonly gid: number;
-  readonly home: string;
-}
-
-/** systemd's own for services (systemd.exec(5)). */
-const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** How its process looks, by its name or its arguments. */
 const PROCESS: Readonly<Record<Server, (name: string, args: readonly string[]) => boolean>> = {
@@ -35,27 +29,16 @@ const PROCESS: Readonly<Record<Server, (name: string, args: readonly string[]) =
 };
 
 export function surroundingsOf(server: Server): Surroundings {
-  const user = findUser(server);
+  const root = createRoot();
+  const unit = readUnit(root, `${server}.service`);
+  const user = accountOf(root, unit?.value('User') ?? server);
   const found = user && findServer(server, user.uid);
   if (found !== undefined) return { user, ...found };
   const home = user?.home ?? '/';
-  const cwd = existsSync(home) ? home : '/';
-  const who = user === undefined ? {} : { HOME: user.home, USER: user.name, LOGNAME: user.name };
-  const path = server === 'ejabberd' ? [...erlangFolders(), PATH].join(':') : PATH;
-  return { user, cwd, env: { PATH: path, ...who }, pid: undefined, hasOwnFiles: false };
-}
-
-function findUser(name: string): User | undefined {
-  try {
-    const entry = execFileSync('getent', ['passwd', name], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
-    const [, , uid, gid, , home = '/'] = entry.trim().split(':');
-    return { name, uid: Number(uid), gid: Number(gid), home };
-  } catch {
-    return undefined;
-  }
+  const { variables, from } = serverEnvironment({ root, unit, account: user, commands: [] });
+  const env = Object.fromEntries(variables);
+  if (server === 'ejabberd') env.PATH = [...erlangFolders(), env.PATH].join(':');
+  return { user, cwd: existsSync(home) ? home : '/', env, from, pid: undefined, hasOwnFiles: false };
 }
 
 /** The first process of the server's that we may look at. */
@@ -70,6 +53,7 @@ function findServer(server: Server, uid: number): Omit<Surroundings, 'user'> | u
       return {
         cwd: readlinkSync(`${folder}/cwd`),
         env: Object.fromEntries(readFileSync(`${folder}/environ`, 'utf8').split('\0').flatMap(variable)),
+        from: `process ${pid}`,
         pid: Number(pid),
         hasOwnFiles: readlinkSync(`${folder}/ns/mnt`) !== readlinkSync('/proc/self/ns/mnt'),
       };
@@ -100,5 +84,5 @@ export function wayInto({ user, pid, hasOwnFiles }: Surroundings): string[] {
   const files =
     hasOwnFiles && pid !== undefined ? ['nsenter', `--target=${pid}`, '--mount', '--wd', '--'] : [];
   if (user === undefined) return files;
-  return [...files, 'setpriv', `--reuid=${user.uid}`, `--regid=${user.gid}`, '--init-groups', '--'];
+  return [...files, 'setpriv', `--reuid=${user.uid}`, `--regid=${user.gids[0]}`, '--init-groups', '--'];
 }

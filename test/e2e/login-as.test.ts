@@ -18,6 +18,7 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { program, prosodyProgram, root } from '../support/bridge.ts';
 import { startProvider } from '../support/provider.ts';
+import { startMachine } from './support/machine.ts';
 
 const SERVERS = ['ejabberd', 'prosody'] as const;
 const SECRET = 'canaryPassword-7f3a';
@@ -197,6 +198,29 @@ describe('login --as', () => {
     ]);
     assert.match(out, /^NO +too much +more came than the answer/m);
     assert.match(out, /^! +log +no line about this login/m);
+  });
+
+  it('takes the program that the configuration of the server names for the host', async (t) => {
+    const machine = await startMachine();
+    t.after(() => machine.stop());
+    const ejabberd = configFor(t, 'ejabberd');
+    const prosody = configFor(t, 'prosody');
+    // ejabberd goes through a shell; Prosody's is one file.
+    await machine.sh(`
+      printf 'hosts: [chat.example, other.example]\\nextauth_program: "/nonexistent/one"\\n' >/etc/ejabberd/ejabberd.yml
+      printf 'host_config:\\n  chat.example:\\n    extauth_program: "env EXTAUTH_OAUTH_CONFIG=${ejabberd} ${process.execPath} ${program}"\\n' >>/etc/ejabberd/ejabberd.yml
+      printf '#!/bin/sh\\nexport EXTAUTH_OAUTH_CONFIG=${prosody}\\nexec ${prosodyProgram}\\n' >/usr/local/bin/wrapped
+      chmod 755 /usr/local/bin/wrapped
+      printf 'external_auth_command = "/usr/local/bin/wrapped"\\nVirtualHost "chat.example"\\n' >/etc/prosody/prosody.cfg.lua`);
+    for (const [server, file] of [
+      ['ejabberd', '/etc/ejabberd/ejabberd.yml'],
+      ['prosody', '/etc/prosody/prosody.cfg.lua'],
+    ] as const) {
+      const command = `${process.execPath} ${program} login ${JID} --stdin --as ${server}`;
+      const { code, out } = await machine.sh(command, { input: SECRET });
+      assert.equal(code, 0, out);
+      assert.match(out, new RegExp(`program +.*\\(${file}\\)$`, 'm'));
+    }
   });
 
   it('has the environment and the files of a server that runs', async (t) => {
