@@ -12,7 +12,9 @@ export function parseLua(file: string): luaparse.Chunk {
     text = readFileSync(file, 'latin1');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new ServerConfigError({ file, what: `cannot be read (${code})` });
+    const what =
+      code === 'EACCES' || code === 'EPERM' ? 'cannot be read by this user' : `cannot be read (${code})`;
+    throw new ServerConfigError({ file, what });
   }
   try {
     return luaparse.parse(text, {
