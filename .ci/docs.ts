@@ -1,7 +1,8 @@
-// What is written about the program by the program: the manual pages and the JSON Schema in dist/, the table of options in
-// the README. `npm run docs` brings the README's up to date; a test holds it to that.
+// What is written about the program by the program: the manual pages and the JSON Schema in dist/, the tables of options and of
+// reasons in the README. `npm run docs` brings the README's up to date; a test holds it to that.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
+import { FAILURES, REFUSALS } from '../src/login/reasons.ts';
 import { configSchema } from './config-schema.ts';
 import { readHelp } from './help.ts';
 import { commandPage, configPage } from './man.ts';
@@ -10,8 +11,12 @@ import { type Option, reference } from './reference.ts';
 const root = new URL('../', import.meta.url);
 const read = (name: string): string => readFileSync(new URL(name, root), 'utf8');
 
-/** Where the README's table is. */
-const TABLE = /(<!-- options: npm run docs -->\n)[\s\S]*?(\n<!-- options end -->)/;
+/** The README's tables, by the names between which they stand there. */
+const TABLES: Readonly<Record<string, () => readonly string[]>> = {
+  options: () => ['| option | default | meaning |', '| --- | --- | --- |', ...reference().map(row)],
+  refusals: () => ['| refused | why, and what to change |', '| --- | --- |', ...explained(REFUSALS)],
+  failures: () => ['| unavailable | why, and what to change |', '| --- | --- |', ...explained(FAILURES)],
+};
 
 /** After the program itself has been built. */
 export async function writeDocs(): Promise<void> {
@@ -31,10 +36,18 @@ export async function writeDocs(): Promise<void> {
   writeFileSync(new URL('dist/config.schema.json', root), `${JSON.stringify(configSchema())}\n`);
 }
 
-export function readmeWithTable(readme: string): string {
-  const rows = ['| option | default | meaning |', '| --- | --- | --- |', ...reference().map(row)];
-  if (!TABLE.test(readme)) throw new Error('the README has no place for the options');
-  return readme.replace(TABLE, (_, before, after) => `${before}\n${rows.join('\n')}\n${after}`);
+export function readmeWithTables(readme: string): string {
+  let text = readme;
+  for (const [name, rows] of Object.entries(TABLES)) {
+    const place = new RegExp(`(<!-- ${name}: npm run docs -->\\n)[\\s\\S]*?(\\n<!-- ${name} end -->)`);
+    if (!place.test(text)) throw new Error(`the README has no place for the ${name}`);
+    text = text.replace(place, (_, before, after) => `${before}\n${rows().join('\n')}\n${after}`);
+  }
+  return text;
+}
+
+function explained(reasons: Readonly<Record<string, { readonly advice: string }>>): string[] {
+  return Object.entries(reasons).map(([reason, { advice }]) => `| \`${reason}\` | ${advice} |`);
 }
 
 function row({ name, fallback, meaning, values }: Option): string {
@@ -45,4 +58,4 @@ function row({ name, fallback, meaning, values }: Option): string {
 
 const [, script] = process.argv;
 if (script !== undefined && import.meta.url === pathToFileURL(script).href)
-  writeFileSync(new URL('README.md', root), readmeWithTable(read('README.md')));
+  writeFileSync(new URL('README.md', root), readmeWithTables(read('README.md')));

@@ -104,6 +104,20 @@ const runners: readonly Runner[] = [
     },
   },
   {
+    // The file is root's alone, which is what it shows.
+    begins: 'extauth-oauth login alice@chat.example.org --as ejabberd',
+    async run(text) {
+      await writeConfig();
+      await asItStands(`chmod 600 ${CONFIG}`);
+      const typed = { when: '(not shown): ', text: PASSWORD };
+      for (const { command, output } of commandsIn(text)) {
+        const ran = await machine.sh(command, { typed });
+        assert.ok(!ran.out.includes(PASSWORD), 'the secret is on the terminal');
+        assertShown(ran, output);
+      }
+    },
+  },
+  {
     begins: 'cd "$(npm root -g)/extauth-oauth/examples"',
     async run(text) {
       // Nobody's init runs there: units are enabled in the files, and starting them is what serve.test.ts is for.
@@ -168,6 +182,7 @@ function linesOf(text: string): string[] {
     .replaceAll(/https?:\/\/(?:127\.0\.0\.1:\d+|id\.example\.org\/realms\/company)/g, 'ISSUER')
     .replaceAll(/\b\d+(?:\.\d)? ms\b/g, 'TIME')
     .replaceAll(/\b\d{4}-\d\d-\d\d (\d{4}-\d\d-\d\d) \S+ of /g, 'DAY DAY SUBJECT of ')
+    .replaceAll(/--re([ug])id=\d+/g, '--re$1id=ID')
     .split('\n')
     .map((line) => line.replace(/\s+/g, ' ').trim())
     .filter(Boolean);
