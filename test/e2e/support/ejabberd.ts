@@ -1,17 +1,20 @@
 // Starts the installed ejabberd on loopback with folders and ports of its own, configured by examples/ejabberd.yml.
 // Nothing of a system-wide instance is touched, and Erlang's port mapper (epmd) is neither needed nor started.
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { dump, load } from 'js-yaml';
@@ -31,6 +34,8 @@ export interface EjabberdOptions {
   program: string;
   /** `extauth_pool_size`; that of the example when left out. */
   pool?: number;
+  /** As Debian's unit does: its own ejabberdctl, by the user ejabberd. (Only root can.) */
+  asService?: boolean;
   /** Top-level settings that replace those of the example; `modules` are added to the example's. */
   settings?: Record<string, unknown>;
 }
@@ -56,9 +61,10 @@ export async function startEjabberd({
   hosts,
   program,
   pool,
+  asService = false,
   settings = {},
 }: EjabberdOptions): Promise<Ejabberd> {
-  const folder = temporaryFolder();
+  const folder = asService ? folderFor('ejabberd') : temporaryFolder();
   const [conf, logs, spool] = ['conf', 'logs', 'spool'].map((name) => {
     mkdirSync(join(folder, name));
     return join(folder, name);
@@ -92,14 +98,15 @@ export async function startEjabberd({
   );
   const port = ports[example.listen.findIndex(({ module }) => module === 'ejabberd_c2s')] as number;
 
-  const ejabberdctl = ejabberdctlForThisUser(folder);
+  const ejabberdctl = asService ? '/usr/sbin/ejabberdctl' : ejabberdctlForThisUser(folder);
+  const [command, ...before] = [...(asService ? asUser('ejabberd', folder) : []), ejabberdctl] as [string];
   const args = ['--config-dir', conf, '--logs', logs, '--spool', spool, '--node', 'extauth@localhost'];
   // With a distribution port ejabberdctl leaves epmd out. The Erlang cookie goes to HOME. No more of our environment
   // than that: workers inherit it, and a proxy variable would change what they do.
   const env = { PATH: searchPath(), HOME: folder, LANG: 'C.UTF-8', ERL_DIST_PORT: String(distribution) };
 
   const output = openSync(console, 'a', 0o600);
-  const child = spawn(ejabberdctl, [...args, 'foreground'], {
+  const child = spawn(command, [...before, ...args, 'foreground'], {
     cwd: spool,
     env,
     stdio: ['ignore', output, output],
@@ -132,12 +139,17 @@ export async function startEjabberd({
       .map((file) => readFileSync(file, 'utf8'))
       .join('\n');
 
-  const ctl = (...command: string[]) =>
+  const ctl = (...words: string[]) =>
     new Promise<string>((resolve, reject) => {
-      execFile(ejabberdctl, [...args, ...command], { env, timeout: stopTimeout }, (error, stdout, stderr) => {
-        if (error === null) resolve(stdout);
-        else reject(new Error(`ejabberdctl ${command[0]} failed: ${stdout}${stderr}`, { cause: error }));
-      });
+      execFile(
+        command,
+        [...before, ...args, ...words],
+        { env, timeout: stopTimeout },
+        (error, stdout, stderr) => {
+          if (error === null) resolve(stdout);
+          else reject(new Error(`ejabberdctl ${words[0]} failed: ${stdout}${stderr}`, { cause: error }));
+        },
+      );
     });
 
   async function kill(): Promise<void> {
@@ -218,6 +230,20 @@ function ejabberdctlForThisUser(folder: string): string {
   writeFileSync(file, copy);
   chmodSync(file, 0o700);
   return file;
+}
+
+/** A folder that another user owns, which those above it let through; it goes when this process does. */
+function folderFor(user: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'extauth-oauth-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  execFileSync('chown', [`${user}:`, folder]);
+  return folder;
+}
+
+/** What is in `folder` by now is the user's, too. */
+function asUser(user: string, folder: string): string[] {
+  execFileSync('chown', ['-R', `${user}:`, folder]);
+  return ['setpriv', '--reuid', user, '--regid', user, '--init-groups'];
 }
 
 function searchPath(): string {
