@@ -1,6 +1,7 @@
 // The one test that leaves nothing out: our program is started as the server's user, in the server's environment, as the
 // server starts it, and asked whether a user exists. Only root can become somebody else.
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import type { Account } from './access.ts';
 import type { Environment } from './environment.ts';
 import { type Finding, fault, ok } from './finding.ts';
@@ -18,6 +19,8 @@ export interface Trial {
   readonly nobody: string;
 }
 
+/** Of util-linux, which the server's PATH need not lead to. */
+const SETPRIV = '/usr/bin/setpriv';
 /** Many times a cold start on a slow machine; the example for socat sleeps 2 s first. */
 const WITHIN = 15_000;
 const MAX_OUTPUT = 4096;
@@ -31,12 +34,12 @@ export async function tryAsUser(trial: Trial): Promise<Finding> {
   const argument = isCommandLine ? ['/bin/sh', '-c', `exec ${command}`] : [command];
   const become = ['--reuid', String(account.uid), '--regid', String(account.gids[0]), '--init-groups'];
   const isSelf = process.geteuid?.() === account.uid;
-  const [file = '', ...rest] = isSelf ? argument : ['setpriv', ...become, '--', ...argument];
+  const [file = '', ...rest] = isSelf ? argument : [SETPRIV, ...become, '--', ...argument];
   const query = `isuser:${trial.nobody}:${trial.host}`;
   const started = performance.now();
   const { stdout, stderr, end } = await run(file, rest, {
     env: Object.fromEntries(environment.variables),
-    cwd: account.home,
+    cwd: existsSync(account.home) ? account.home : '/',
     input: isCommandLine ? frame(query) : Buffer.from(`${query}\n`),
   });
   const milliseconds = Math.round(performance.now() - started);
@@ -50,7 +53,7 @@ export async function tryAsUser(trial: Trial): Promise<Finding> {
     );
   return fault(what, `started as ${account.name} it ${end}, and does not answer${reason(stderr)}`, {
     why: 'every login is refused',
-    line: `setpriv --reuid ${account.name} --regid ${account.gids[0]} --init-groups ${isCommandLine ? command : command}`,
+    line: `setpriv --reuid ${account.name} --regid ${account.gids[0]} --init-groups ${command}`,
   });
 }
 
@@ -98,8 +101,10 @@ function frame(text: string): Buffer {
   return Buffer.concat([head, body]);
 }
 
-/** What the shell or the loader said: never a line of our log, which is JSON. */
+/** Of the shell, setpriv, the loader or Node: whatever else the program writes is its own affair, and may be a secret. */
+const SAYS_WHY = /^(?:\/\S+|sh|env|setpriv|node)(?:: |:\d+: )|^(?:\w*Error|# Fatal error)\b/;
+
 function reason(stderr: string): string {
-  const line = stderr.split('\n').find((each) => each.trim() !== '' && !each.startsWith('{'));
+  const line = stderr.split('\n').find((each) => SAYS_WHY.test(each));
   return line === undefined ? '' : `: ${line.trim().slice(0, 200)}`;
 }
