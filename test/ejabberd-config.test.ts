@@ -123,6 +123,14 @@ listen: [{ port: 5222, module: ejabberd_c2s, max_stanza_size: SIZE }]
     });
   }
 
+  it('is read where an alias stands for what it stands in, and macros for each other', async () => {
+    const config = await read({
+      [main]: 'hosts: [a]\ndefine_macro: { A: B, B: A }\nx: &x { y: *x }\nz: A\n',
+    });
+    assert.deepEqual(config.hosts, ['a']);
+    assert.equal(config.option('z'), 'A');
+  });
+
   it('quotes nothing of a file that it cannot read', async () => {
     const text = 'sql_password: "canary\nhosts: [a]\n';
     await assert.rejects(read({ [main]: text }), (error: Error) => !error.message.includes('canary'));

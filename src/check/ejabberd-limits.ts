@@ -76,7 +76,7 @@ export function* examinePool(
   const workers = sizes.reduce((sum, size) => sum + size, 0);
   const total = Number(/^MemTotal:\s+(\d+) kB/m.exec(root.read('/proc/meminfo') ?? '')?.[1] ?? 0) / 1024;
   const needed = workers * WORKER_MB;
-  const found = `${workers} workers for ${hosts.length} ${hosts.length === 1 ? 'host' : 'hosts'}: about ${needed} MB`;
+  const found = `${workers} ${workers === 1 ? 'worker' : 'workers'} for ${hosts.length} ${hosts.length === 1 ? 'host' : 'hosts'}: about ${needed} MB`;
   yield total > 0 && needed > total * SHARE
     ? warning('ejabberd extauth_pool_size', `${found} of ${Math.round(total)} MB`, {
         why: 'workers that the kernel has to swap out answer late, or are killed',

@@ -24,9 +24,13 @@ export function programsOf(
   const programs = new Map<string, string[]>();
   for (const host of hosts) {
     const program = config.option('extauth_program', host);
-    if (typeof program === 'string') programs.set(program, [...(programs.get(program) ?? []), host]);
+    if (isCommand(program)) programs.set(program, [...(programs.get(program) ?? []), host]);
   }
   return programs;
+}
+
+function isCommand(value: unknown): value is string {
+  return typeof value === 'string' && value.trim() !== '';
 }
 
 /** An option that some hosts set in their own way is said once for each way, with the hosts. */
@@ -57,7 +61,7 @@ export function* examineEjabberd(config: EjabberdConfig, settings: Config | unde
   yield* methods(config, external);
   yield* strangers(external, settings);
   yield* each(config, hosts, (host) =>
-    typeof config.option('extauth_program', host) === 'string'
+    isCommand(config.option('extauth_program', host))
       ? undefined
       : fault('ejabberd extauth_program', 'is not set', {
           why: 'ejabberd starts nothing that it could ask',

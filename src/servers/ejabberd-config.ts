@@ -27,6 +27,7 @@ export interface ReadOptions {
 /** Includes of includes; more is a circle. */
 const MAX_DEPTH = 20;
 
+type Macros = ReadonlyMap<string, unknown>;
 type Load = (text: string, options: { readonly json: boolean }) => unknown;
 
 /** Throws a ServerConfigError. */
@@ -48,7 +49,7 @@ export async function readEjabberdConfig(
   const appended: [host: string, name: string, value: unknown][] = [];
   for (const [name, raw] of pairs) {
     if (name === 'define_macro' || name === 'define_keyword') continue;
-    const value = replaceMacros(raw, macros, []);
+    const value = replaceMacros(raw, macros);
     if (name === 'host_config') {
       for (const [host, options] of entriesOf(value))
         own.set(host.toLowerCase(), {
@@ -151,29 +152,26 @@ function parse(file: string, { load, root }: Reading): unknown {
   }
 }
 
+/** An alias may stand for what it stands in. No configuration is so deep. */
+const MAX_NESTING = 100;
+
 /** A value that is a macro's name is what the macro means; since 24.12 `@NAME@` is, too, also inside of a text. */
-function replaceMacros(
-  value: unknown,
-  macros: ReadonlyMap<string, unknown>,
-  inside: readonly string[],
-): unknown {
-  if (macros.size === 0) return value;
+function replaceMacros(value: unknown, macros: Macros, inside: readonly string[] = [], depth = 0): unknown {
+  if (macros.size === 0 || depth > MAX_NESTING) return value;
+  const meaningOf = (name: string): unknown =>
+    replaceMacros(macros.get(name), macros, [...inside, name], depth + 1);
   if (typeof value === 'string') {
-    if (macros.has(value) && !inside.includes(value))
-      return replaceMacros(macros.get(value), macros, [...inside, value]);
-    const whole = /^@([^@\s]+)@$/.exec(value)?.[1];
-    if (whole !== undefined && macros.has(whole) && !inside.includes(whole))
-      return replaceMacros(macros.get(whole), macros, [...inside, whole]);
-    return value.replace(/@([^@\s]+)@/g, (text, name: string) =>
-      macros.has(name) ? String(macros.get(name)) : text,
+    const name = macros.has(value) ? value : /^@([^@\s]+)@$/.exec(value)?.[1];
+    if (name !== undefined && macros.has(name) && !inside.includes(name)) return meaningOf(name);
+    return value.replace(/@([^@\s]+)@/g, (text, part: string) =>
+      macros.has(part) ? String(macros.get(part)) : text,
     );
   }
-  if (Array.isArray(value)) return value.map((each) => replaceMacros(each, macros, inside));
-  if (isMap(value))
-    return Object.fromEntries(
-      Object.entries(value).map(([name, each]) => [name, replaceMacros(each, macros, inside)]),
-    );
-  return value;
+  if (Array.isArray(value)) return value.map((each) => replaceMacros(each, macros, inside, depth + 1));
+  if (!isMap(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, each]) => [name, replaceMacros(each, macros, inside, depth + 1)]),
+  );
 }
 
 /** Lists grow, mappings are laid over, of everything else the later one counts. */
