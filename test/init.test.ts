@@ -170,7 +170,7 @@ describe('init', () => {
       ...['--passwords', '--output', output],
     ]);
     assert.equal(written.code, 0, written.stderr);
-    const checked = await runCommand(['check', '--config', output]);
+    const checked = await runCommand(['check', '--config', output, '--root', temporaryFolder()]);
     assert.equal(checked.code, 0, `${checked.stdout}${checked.stderr}`);
   });
 });
@@ -249,7 +249,7 @@ describe('init on a terminal', () => {
     const secret = join(output, '..', 'client_secret');
     assert.equal(statSync(secret).mode & 0o777, 0o600);
     assert.equal(readFileSync(secret, 'utf8').trim(), provider.clientSecret);
-    const checked = await runCommand(['check', '--config', output]);
+    const checked = await runCommand(['check', '--config', output, '--root', temporaryFolder()]);
     assert.equal(checked.code, 0, checked.stdout);
     const bridge = startBridge({ config: output });
     assert.equal(await bridge.ask(`auth:alice:other.example:${provider.users.alice?.password}`), 1);

@@ -111,7 +111,7 @@ Include "conf.d/*.cfg.lua"
   const output = join(folder, 'ours/config.yml');
   const { code, stdout } = await runCommand(['migrate', join(folder, 'prosody.cfg.lua'), '--output', output]);
   assert.equal(code, 0, stdout);
-  const checked = await runCommand(['check', '--config', output]);
+  const checked = await runCommand(['check', '--config', output, '--root', temporaryFolder()]);
   assert.equal(checked.code, 0, checked.stdout);
   const { hosts, daemon } = await serve(output);
   assert.deepEqual(hosts.map(({ name }) => name).toSorted(), ['corp.example', 'one.example']);
