@@ -233,12 +233,17 @@ describe('no secret', () => {
       client_secret: canaries.clientSecret,
       token_prefix: 'token:',
     });
+    // What a child says that the server would have started; test/e2e/login-as.test.ts looks at the whole machine.
+    const throughChildren = ['ejabberd', 'prosody'].map(
+      (server) => [['login', 'alice@example.org', '--stdin', '--as', server], canaries.password] as const,
+    );
     for (const behaviour of token.slice(0, 4)) {
       provider.set('token', behaviour);
       for (const [args, input] of [
         [['check'], ''],
         [['login', 'alice@example.org', '--stdin'], canaries.password],
         [['login', 'alice@example.org', '--stdin', '--bogus'], `token:${canaries.userToken}`],
+        ...(behaviour === token[1] ? throughChildren : []),
       ] as const) {
         const child = spawn(process.execPath, [program, ...args], {
           cwd: folder,

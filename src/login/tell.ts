@@ -49,7 +49,7 @@ export function tellWhy(
   if (line === undefined) {
     const result =
       level === 'info' || level === 'debug'
-        ? `no line about this login: it was to come by ${destination} (log.destination)`
+        ? `no line about this login: with serve it is in the daemon's log, else \`log.destination\` is ${destination}`
         : `no line about this login: \`log.level\` is ${level}`;
     steps.show({ mark: 'warning', name: 'log', result });
     return;
