@@ -231,6 +231,10 @@ describe('the README', () => {
       users: { alice: { password: PASSWORD }, bob: { password: 'builder' } },
     });
     machine = await startMachine();
+    // A new user's has none of ours.
+    await asItStands(
+      'rm -rf /usr/bin/extauth-oauth* /usr/lib/extauth-oauth /usr/lib/node_modules/extauth-oauth /etc/extauth-oauth /var/lib/extauth-oauth /etc/systemd/system/*extauth-oauth* /usr/lib/systemd/system/extauth-oauth*',
+    );
   });
   after(async () => {
     await machine?.stop();
