@@ -1,14 +1,16 @@
 // The life of the Debian package on a Debian: built, installed, used for logins by Debian's ejabberd under its own user,
 // upgraded while it is in use, removed, and purged without a trace.
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { root, temporaryFolder } from '../support/bridge.ts';
+import { connectPeer } from '../support/peer.ts';
 import { alice, type Scripted, startScripted } from '../support/scripted-provider.ts';
-import { type Ejabberd, startEjabberd } from './support/ejabberd.ts';
+import { type Ejabberd, startEjabberd, within } from './support/ejabberd.ts';
 import { mustBeRefused, mustLogIn } from './support/xmpp.ts';
 
 const NAME = 'extauth-oauth';
@@ -21,7 +23,7 @@ const second = '0.1.0-2';
 const run = (command: string, ...args: string[]): string =>
   execFileSync(command, args, {
     encoding: 'utf8',
-    env: { ...process.env, LC_ALL: 'C.UTF-8' },
+    env: { ...process.env, LC_ALL: 'C.UTF-8', SOURCE_DATE_EPOCH: '1795824000' },
     stdio: 'pipe',
     // All file names of the machine.
     maxBuffer: 512 * 1024 * 1024,
@@ -78,7 +80,7 @@ describe('the Debian package', { concurrency: false }, () => {
     spawnSync('dpkg', ['--purge', NAME]);
   });
 
-  it('is the same to the byte when it is built again', () => {
+  it('is the same to the byte when it is built again (of a time given by SOURCE_DATE_EPOCH)', () => {
     assert.equal(sha256(build(first)), sha256(deb));
   });
 
@@ -153,6 +155,41 @@ describe('the Debian package', { concurrency: false }, () => {
       encoding: 'utf8',
     });
     assert.equal(status, 0, stderr);
+  });
+
+  it('runs the daemon as its own user, with sockets and state where the package has room for them', async () => {
+    const socket = '/run/extauth-oauth/extauth.sock';
+    const { token, userinfo } = provider.endpoints;
+    writeFileSync(
+      config,
+      `token_endpoint: ${token}\nvalidation_endpoint: ${userinfo}\nclient_id: xmpp\n` +
+        `state: lmdb:/var/lib/extauth-oauth\nlisten: [{ protocol: extauth, path: ${socket} }]\n`,
+    );
+    run('chown', 'root:extauth-oauth', config);
+    run('chmod', '640', config);
+    const daemon = spawn(
+      'setpriv',
+      ['--reuid', NAME, '--regid', NAME, '--init-groups', '/usr/bin/extauth-oauth', 'serve'],
+      { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH ?? '' } },
+    );
+    let log = '';
+    daemon.stderr.on('data', (chunk: Buffer) => {
+      log += chunk;
+    });
+    const ended = once(daemon, 'exit');
+    try {
+      assert.ok(await within(20_000, () => existsSync(socket)), log);
+      assert.equal(ownerOf(socket), 'extauth-oauth:extauth-oauth 660');
+      const peer = connectPeer(socket);
+      assert.equal(await peer.ask(`auth:${alice.name}:${domain}:${alice.password}`), 1, log);
+      peer.leave();
+    } finally {
+      daemon.kill();
+      await ended;
+    }
+    assert.equal(ownerOf('/var/lib/extauth-oauth/key'), 'extauth-oauth:extauth-oauth 600');
+    // From here on it is ejabberd's.
+    run('find', '/var/lib/extauth-oauth', '-mindepth', '1', '-delete');
   });
 
   it("lets users of Debian's ejabberd log in, which runs it as the user ejabberd", async () => {
