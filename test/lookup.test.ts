@@ -465,6 +465,15 @@ const cases: Case[] = [
     answer: 0,
   },
 
+  {
+    kind: 'keycloak',
+    title: 'would find the account of a client',
+    localpart: 'service-account-xmpp',
+    script: { body: [{ username: 'service-account-xmpp' }] },
+    answer: 0,
+    asked: [],
+  },
+
   // Any other
   {
     kind: 'http',

@@ -189,10 +189,12 @@ function ownClient(claims: JsonObject): Refused | undefined {
   return isClient ? refused('not_a_user', "the token is a client's own, not a user's") : undefined;
 }
 
-/** Keycloak's service accounts are users with a name of this form. */
+/** Keycloak's service accounts are users whose names begin so. */
+export const SERVICE_ACCOUNT = 'service-account-';
+
 export function isServiceAccount(claims: JsonObject): boolean {
   const name = member(claims, 'preferred_username');
-  return typeof name === 'string' && name.startsWith('service-account-');
+  return typeof name === 'string' && name.startsWith(SERVICE_ACCOUNT);
 }
 
 /** RFC 7800, 8705, 9449: such a token needs a proof that SASL PLAIN cannot carry. */

@@ -1,5 +1,6 @@
 // Four kinds of directory: what each is asked, and what its answer says. Pure. Found is who is called as was asked, never
 // whoever comes first: servers search for prefixes, take capitals for small letters, or do not look at the filter.
+import { SERVICE_ACCOUNT } from '../auth/claims.ts';
 import type { LookupSettings } from '../config/lookup.ts';
 import { ProviderError } from '../oauth/errors.ts';
 import type { HttpResponse } from '../oauth/http.ts';
@@ -67,7 +68,9 @@ function scim({ url, active_only }: LookupSettings, { username, isSame }: Asked)
 }
 
 /** Keycloak's admin API, GET /admin/realms/REALM/users. */
-function keycloak({ url, active_only }: LookupSettings, { username, isSame }: Asked): Question {
+function keycloak({ url, active_only }: LookupSettings, { username, isSame }: Asked): Question | undefined {
+  // Clients are users there, too, whom nobody lets in.
+  if (username.startsWith(SERVICE_ACCOUNT)) return undefined;
   const endpoint = `${withoutSlash(url)}/users`;
   // Without exact it finds all names that the name is a part of.
   const query = { username, exact: 'true', briefRepresentation: 'true', max: `${PAGE}` };
