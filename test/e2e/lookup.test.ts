@@ -15,7 +15,19 @@ const host = 'a.example';
 const backWithin = 1500;
 const directoryToken = 'token-for-the-directory';
 /** Who is in the directory. */
-const users = new Set(['alice', 'bob', 'carol', 'dave', 'erin', 'frank', 'grace', 'heidi', 'ivan']);
+const users = new Set([
+  'bob',
+  'carol',
+  'dave',
+  'erin',
+  'frank',
+  'grace',
+  'heidi',
+  'ivan',
+  'judy',
+  'mike',
+  'olivia',
+]);
 
 let provider: Scripted;
 let directory: Scripted;
@@ -109,7 +121,7 @@ async function sender(username: string): Promise<Sender> {
   };
 }
 
-/** The texts that were kept for a user. */
+/** The texts that were kept for a user, once: ejabberd keeps what the client has not acknowledged (XEP-0198) for the next time. */
 async function fetchKept(username: string): Promise<string[]> {
   const user = await logIn(username);
   const stanzas = watch(user);
@@ -136,12 +148,13 @@ test('a message to somebody who has never logged in is kept for the first login,
   await bob.leave();
 });
 
-const outages: [title: string, known: string, fresh: string, start: () => Promise<void>][] = [
-  ['fails', 'dave', 'erin', async () => directory.set('directory', { status: 500 })],
-  ['stalls', 'frank', 'grace', async () => directory.set('directory', { stall: true })],
-  ['is down', 'heidi', 'ivan', () => directory.stop()],
-];
-for (const [title, known, fresh, start] of outages) {
+const outages: [title: string, known: string, fresh: string, regular: string, start: () => Promise<void>][] =
+  [
+    ['fails', 'dave', 'erin', 'judy', async () => directory.set('directory', { status: 500 })],
+    ['stalls', 'frank', 'grace', 'mike', async () => directory.set('directory', { stall: true })],
+    ['is down', 'heidi', 'ivan', 'olivia', () => directory.stop()],
+  ];
+for (const [title, known, fresh, regular, start] of outages) {
   test(`while the directory ${title}, nobody's messages are lost, and there is no user who was none a moment ago`, async () => {
     const bob = await sender('bob');
     // Asked before, and logged in before.
@@ -149,12 +162,12 @@ for (const [title, known, fresh, start] of outages) {
     assert.equal(await bob.bounced(known, 'before'), false);
     // Each worker has its own memory.
     for (let n = 0; n < 3; n++) assert.equal(await bob.bounced(stranger, `before-${n}`), true);
-    await logOut(await logIn('alice'));
+    await logOut(await logIn(regular));
     await start();
     const kept: string[] = [];
     for (let n = 0; n < 3; n++) {
       assert.equal(await bob.bounced(known, `kept-${n}`), false);
-      assert.equal(await bob.bounced('alice', `alice-${title}-${n}`), false, 'who has been here');
+      assert.equal(await bob.bounced(regular, `kept-${n}`), false, 'who has been here');
       assert.equal(await bob.bounced(fresh, `kept-${n}`), false, 'whom nobody has asked for');
       kept.push(`kept-${n}`);
     }
@@ -162,10 +175,7 @@ for (const [title, known, fresh, start] of outages) {
     // Logins do not need it.
     assert.deepEqual(await fetchKept(fresh), kept);
     assert.deepEqual(await fetchKept(known), ['before', ...kept]);
-    assert.deepEqual(
-      await fetchKept('alice'),
-      kept.map((_, n) => `alice-${title}-${n}`),
-    );
+    assert.deepEqual(await fetchKept(regular), kept);
     if (title === 'is down') directory = await startScripted({ port: directory.port });
     directory.set('directory', scim);
     // Once the pause is over.
