@@ -63,6 +63,18 @@ const runners: readonly Runner[] = [
     },
   },
   {
+    begins: 'npm ci && .package/deb',
+    async run(text) {
+      await asItStands(text);
+      assert.match(
+        await asItStands('extauth-oauth --version && man -w 5 extauth-oauth'),
+        /extauth-oauth\.5\.gz/,
+      );
+      // The way of the next block is another one to the same place.
+      await asItStands('dpkg --purge extauth-oauth');
+    },
+  },
+  {
     begins: 'npm ci && npm pack && npm install -g',
     async run(text) {
       await asItStands(text);
