@@ -176,7 +176,13 @@ describe('init', () => {
 });
 
 describe('the lines for a server', () => {
-  const at = { config: '/srv/c.yml', hosts: ['chat.example'], folder: '/opt/x', node: '/usr/bin/node' };
+  const at = {
+    config: '/srv/c.yml',
+    hosts: ['chat.example'],
+    folder: '/opt/x',
+    node: '/usr/bin/node',
+    packaged: false,
+  };
   const expected: [server: Server, ...RegExp[]][] = [
     [
       'ejabberd',
@@ -203,6 +209,19 @@ describe('the lines for a server', () => {
       assert.doesNotMatch(shown, /\$[a-z]/);
     });
   }
+  it("are shorter for Debian's package", () => {
+    const packaged = {
+      ...at,
+      config: '/etc/extauth-oauth/config.yml',
+      folder: '/usr/lib/extauth-oauth',
+      packaged: true,
+    };
+    const shown = (server: Server): string => linesFor(server, packaged).join('\n');
+    assert.match(shown('ejabberd'), /^extauth_program: "\/usr\/bin\/extauth-oauth"$/m);
+    assert.match(shown('prosody'), /^external_auth_command = "\/usr\/bin\/extauth-oauth-prosody"$/m);
+    assert.doesNotMatch(shown('prosody-dovecot'), /^cp |ExecStart|User=/m);
+    assert.match(shown('prosody-dovecot'), /^LoadCredential=$/m);
+  });
   it('name no configuration that is found without', () => {
     const shown = linesFor('ejabberd', { ...at, config: '/etc/extauth-oauth/config.yml' }).join('\n');
     assert.match(shown, /^extauth_program: "\/usr\/bin\/node/m);

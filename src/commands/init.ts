@@ -5,8 +5,8 @@ import { numberOf } from '../daemon/accounts.ts';
 import { ProviderError } from '../oauth/errors.ts';
 import { answers, type Flags, MissingFlags } from '../setup/answers.ts';
 import { createAsker } from '../setup/ask.ts';
-import { type NewFile, SetupError, writeFiles } from '../setup/files.ts';
-import { accountOf, DEFAULT_CONFIG, linesFor } from '../setup/servers.ts';
+import { isPackaged, type NewFile, SetupError, writeFiles } from '../setup/files.ts';
+import { accountFor, DEFAULT_CONFIG, linesFor } from '../setup/servers.ts';
 import { starter } from '../setup/starter.ts';
 import { EXIT } from './exit.ts';
 
@@ -35,7 +35,8 @@ export async function init(options: InitOptions): Promise<number> {
     const files: NewFile[] = [{ file: output, text: yaml, kind: 'configuration' }];
     if (secret !== undefined && wishes.secretFile !== undefined)
       files.push({ file: wishes.secretFile, text: `${secret.reveal()}\n`, kind: 'secret' });
-    const account = accountOf[wishes.server];
+    const packaged = isPackaged(folder);
+    const account = accountFor(wishes.server, packaged);
     const { commands } = await writeFiles(files, account);
     const toDo = [...commands, ...(secret === undefined ? await givenAway(wishes.secretFile, account) : [])];
 
@@ -43,9 +44,8 @@ export async function init(options: InitOptions): Promise<number> {
     for (const note of [...notes, ...problemsOf(output)]) print(`Note: ${note}`);
     if (toDo.length > 0) print(`So that ${account} can read it, as root: ${toDo.join(' && ')}`);
     print('');
-    linesFor(wishes.server, { config: output, hosts: wishes.hosts, folder, node: process.execPath }).forEach(
-      print,
-    );
+    const { hosts, server } = wishes;
+    linesFor(server, { config: output, hosts, folder, node: process.execPath, packaged }).forEach(print);
     const where = output === DEFAULT_CONFIG ? '' : ` --config ${output}`;
     print('');
     print('Then see whether the provider agrees, and log somebody in:');

@@ -1,9 +1,9 @@
 // `migrate FILE`: from mod_auth_oauth_external in a prosody.cfg.lua to our configuration, and what to change over there.
 import { dirname } from 'node:path';
 import { type ProsodyConfig, readProsodyConfig, ServerConfigError } from '../servers/prosody-config.ts';
-import { SetupError, writeFiles } from '../setup/files.ts';
+import { isPackaged, SetupError, writeFiles } from '../setup/files.ts';
 import { type Migration, migrate as migrated } from '../setup/migrate.ts';
-import { accountOf, DEFAULT_CONFIG, linesFor, type Server } from '../setup/servers.ts';
+import { accountFor, DEFAULT_CONFIG, linesFor, type Server } from '../setup/servers.ts';
 import { EXIT } from './exit.ts';
 
 export interface MigrateOptions {
@@ -32,6 +32,7 @@ export async function migrate(options: MigrateOptions): Promise<number> {
     const { hosts, yaml, secrets } = migration;
     // So that `migrate FILE > config.yml` writes the configuration alone.
     const tell = output === undefined ? complain : print;
+    const packaged = isPackaged(folder);
     let commands: readonly string[] = [];
     if (output === undefined) print(yaml.trimEnd());
     else {
@@ -41,7 +42,7 @@ export async function migrate(options: MigrateOptions): Promise<number> {
           ({ file, secret }) => ({ file, text: `${secret.reveal()}\n`, kind: 'secret' }) as const,
         ),
       ];
-      ({ commands } = await writeFiles(files, accountOf[server]));
+      ({ commands } = await writeFiles(files, accountFor(server, packaged)));
       tell(`Written: ${files.map(({ file }) => file).join(', ')}`);
     }
     report(migration, { config, written: output !== undefined, commands }).forEach(tell);
@@ -51,6 +52,7 @@ export async function migrate(options: MigrateOptions): Promise<number> {
       hosts,
       folder,
       node: process.execPath,
+      packaged,
       pluginPaths: Array.isArray(pluginPaths)
         ? pluginPaths.filter((each) => typeof each === 'string')
         : undefined,

@@ -1,6 +1,6 @@
 // Writes the files of a new set-up: all or none, never over what is there, and for nobody's eyes but those who need them.
 import { chmodSync, chownSync, existsSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { numberOf } from '../daemon/accounts.ts';
 
 /** For the operator: what hinders a set-up, and what to do. Never with a secret in it. */
@@ -54,6 +54,11 @@ export async function writeFiles(files: readonly NewFile[], account: string): Pr
       kind === 'secret' ? `chown ${account}: ${file}` : `chown root:${account} ${file}`,
     ),
   };
+}
+
+/** Debian's package has put the units where systemd looks; otherwise they lie beside the program. */
+export function isPackaged(folder: string): boolean {
+  return !existsSync(join(folder, 'examples/systemd'));
 }
 
 /** Only root gives files away, and only to who is there. */

@@ -4,13 +4,12 @@ import type { Entry } from './yaml.ts';
 export const servers = ['ejabberd', 'prosody', 'prosody-dovecot', 'mongooseim'] as const;
 export type Server = (typeof servers)[number];
 
-/** Whom the server's package runs it as. */
-export const accountOf: Readonly<Record<Server, string>> = {
-  ejabberd: 'ejabberd',
-  prosody: 'prosody',
-  'prosody-dovecot': 'prosody',
-  mongooseim: 'mongooseim',
-};
+/** Whose the secret must be: who reads it is the server that starts us, or the daemon. */
+export function accountFor(server: Server, packaged: boolean): string {
+  // Debian's package of ours gives the daemon an account of its own; without it, it runs as Prosody does.
+  if (server === 'prosody-dovecot') return packaged ? 'extauth-oauth' : 'prosody';
+  return server;
+}
 
 export interface Place {
   readonly config: string;
@@ -18,6 +17,8 @@ export interface Place {
   /** Where this package lies. */
   readonly folder: string;
   readonly node: string;
+  /** Installed as Debian's package: with commands in /usr/bin, and with the units where they belong. */
+  readonly packaged: boolean;
   /** What Prosody's plugin_paths are so far. */
   readonly pluginPaths?: readonly string[] | undefined;
 }
@@ -80,9 +81,9 @@ export function linesFor(server: Server, place: Place): string[] {
   }
 }
 
-function command({ config, folder, node }: Place): string {
+function command({ config, folder, node, packaged }: Place): string {
   const where = config === DEFAULT_CONFIG ? '' : `env EXTAUTH_OAUTH_CONFIG=${config} `;
-  return `${where}${node} ${folder}/bin/extauth-oauth.js`;
+  return where + (packaged ? '/usr/bin/extauth-oauth' : `${node} ${folder}/bin/extauth-oauth.js`);
 }
 
 function ejabberd(place: Place): string[] {
@@ -118,7 +119,7 @@ function mongooseim(place: Place): string[] {
   ];
 }
 
-function prosodyTerminal({ config, hosts, folder }: Place): string[] {
+function prosodyTerminal({ config, hosts, folder, packaged }: Place): string[] {
   const elsewhere =
     config === DEFAULT_CONFIG
       ? []
@@ -128,7 +129,7 @@ function prosodyTerminal({ config, hosts, folder }: Place): string[] {
     '',
     ...(hosts.length === 0 ? ['authentication = "external_insecure"'] : []),
     'external_auth_protocol = "generic"',
-    `external_auth_command = "${folder}/bin/extauth-oauth-prosody"`,
+    `external_auth_command = "${packaged ? '/usr' : folder}/bin/extauth-oauth-prosody"`,
     'external_auth_timeout = 5',
     'external_auth_blocking = true',
     'external_auth_processes = 1',
@@ -143,7 +144,7 @@ function prosodyTerminal({ config, hosts, folder }: Place): string[] {
   ];
 }
 
-function prosodyDovecot({ config, hosts, folder, node, pluginPaths }: Place): string[] {
+function prosodyDovecot({ config, hosts, folder, node, packaged, pluginPaths }: Place): string[] {
   const paths = [...(pluginPaths ?? []), DOVECOT_MODULE].map((path) => JSON.stringify(path)).join(', ');
   const sockets = hosts.map((host) => `extauth-oauth-prosody@${host}.socket`);
   return [
@@ -165,16 +166,25 @@ function prosodyDovecot({ config, hosts, folder, node, pluginPaths }: Place): st
     '',
     'The daemon, as root:',
     '',
-    `cp ${folder}/examples/systemd/extauth-oauth.service ${folder}/examples/systemd/extauth-oauth-prosody@.socket /etc/systemd/system/`,
+    ...(packaged
+      ? []
+      : [
+          `cp ${folder}/examples/systemd/extauth-oauth.service ${folder}/examples/systemd/extauth-oauth-prosody@.socket /etc/systemd/system/`,
+        ]),
     'mkdir -p /etc/systemd/system/extauth-oauth.service.d',
     "cat > /etc/systemd/system/extauth-oauth.service.d/local.conf <<'END'",
     '[Service]',
-    '# Who may read the configuration and its secret.',
-    'DynamicUser=no',
-    'User=prosody',
+    '# The daemon reads the secret where the configuration says.',
     'LoadCredential=',
-    'ExecStart=',
-    `ExecStart=${node} ${folder}/bin/extauth-oauth.js serve --config ${config}`,
+    ...(packaged ? [] : ['DynamicUser=no', 'User=prosody']),
+    ...(packaged && config === DEFAULT_CONFIG
+      ? []
+      : [
+          'ExecStart=',
+          packaged
+            ? `ExecStart=/usr/bin/extauth-oauth serve --config ${config}`
+            : `ExecStart=${node} ${folder}/bin/extauth-oauth.js serve --config ${config}`,
+        ]),
     'END',
     'systemctl daemon-reload',
     `systemctl enable --now ${sockets.join(' ')}`,
