@@ -15,8 +15,8 @@ export interface RunOptions {
   readonly env?: Record<string, string>;
   /** The user's name and home; root by default. */
   readonly as?: { readonly user: string; readonly home: string };
-  /** Typed once the program has asked for it, on a terminal. */
-  readonly typed?: { readonly when: string; readonly text: string };
+  /** Typed on a terminal, each when the program has asked for it. */
+  readonly typed?: readonly { readonly when: string; readonly text: string }[];
 }
 
 export interface Machine {
@@ -69,13 +69,16 @@ export async function startMachine(): Promise<Machine> {
       stdio: 'pipe',
     });
     let out = '';
-    let isTyped = false;
+    const answers = [...(typed ?? [])];
+    let heard = 0;
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (chunk) => {
         out += chunk;
-        if (typed === undefined || isTyped || !out.includes(typed.when)) return;
-        isTyped = true;
-        child.stdin.write(`${typed.text}\r`);
+        const [next] = answers;
+        if (next === undefined || !out.includes(next.when, heard)) return;
+        answers.shift();
+        heard = out.length;
+        child.stdin.write(`${next.text}\r`);
       });
     }
     child.stdin.on('error', () => {});
