@@ -1,11 +1,11 @@
 // Whose a localpart is when two have a claim to it: the same answer by every method, in memory and in LMDB.
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { temporaryFolder } from './support/bridge.ts';
-import { type Daemon, startDaemon } from './support/daemon.ts';
-import { connectPeer, type Peer } from './support/peer.ts';
-import { firstLogins, HOST, pinContract, type World } from './support/pins.ts';
-import { lastingWorld } from './support/worlds.ts';
+import { temporaryFolder } from '../support/bridge.ts';
+import { type Daemon, startDaemon } from '../support/daemon.ts';
+import { connectPeer, type Peer } from '../support/peer.ts';
+import { firstLogins, HOST, pinContract, type World } from '../support/pins.ts';
+import { lastingWorld } from '../support/worlds.ts';
 
 const newState = (): object => ({ state: `lmdb:${join(temporaryFolder(), 'state')}` });
 

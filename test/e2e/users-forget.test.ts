@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { forgetVerdicts, tellForgotten, watchForgotten } from '../src/guard/forgotten.ts';
-import { createVerdicts, type Login } from '../src/guard/verdicts.ts';
-import { openLmdbState } from '../src/state/lmdb.ts';
-import { createMemoryState } from '../src/state/memory.ts';
-import { createSharedState } from '../src/state/shared.ts';
-import { Secret } from '../src/verdict.ts';
-import { temporaryFolder } from './support/bridge.ts';
-import { forgetContract } from './support/forgetting.ts';
+import { forgetVerdicts, tellForgotten, watchForgotten } from '../../src/guard/forgotten.ts';
+import { createVerdicts, type Login } from '../../src/guard/verdicts.ts';
+import { openLmdbState } from '../../src/state/lmdb.ts';
+import { createMemoryState } from '../../src/state/memory.ts';
+import { createSharedState } from '../../src/state/shared.ts';
+import { Secret } from '../../src/verdict.ts';
+import { temporaryFolder } from '../support/bridge.ts';
+import { forgetContract } from '../support/forgetting.ts';
 
 const HOST = 'chat.example';
 
