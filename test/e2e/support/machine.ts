@@ -26,7 +26,7 @@ export interface Machine {
 }
 
 /** What a program may change without being seen outside. */
-const FOLDERS = ['/etc', '/usr', '/var', '/root'];
+const FOLDERS = ['/etc', '/usr', '/var', '/run', '/root'];
 
 const SETUP = `set -e
 mount -t tmpfs none /mnt
