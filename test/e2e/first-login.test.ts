@@ -1,12 +1,12 @@
 // From nothing to the first login, as somebody does it who has a Debian with Node and ejabberd, and a provider: the README's
 // commands, the lines that `init` prints pasted into Debian's own ejabberd.yml, and an XMPP client. Counted and timed.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { root, temporaryFolder } from '../support/bridge.ts';
+import { root } from '../support/bridge.ts';
 import { startProvider, type TestProvider } from '../support/provider.ts';
+import { makeCheckout } from './support/checkout.ts';
 import { within } from './support/ejabberd.ts';
 import { type Machine, startMachine } from './support/machine.ts';
 import { logOut, mustBeRefused, mustLogIn } from './support/xmpp.ts';
@@ -21,15 +21,7 @@ let machine: Machine;
 let checkout: string;
 
 before(async () => {
-  checkout = temporaryFolder();
-  const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], {
-    cwd: root,
-    encoding: 'utf8',
-  });
-  for (const file of files.split('\0').filter(Boolean)) {
-    mkdirSync(dirname(join(checkout, file)), { recursive: true });
-    copyFileSync(join(root, file), join(checkout, file));
-  }
+  checkout = makeCheckout({ installed: true });
   provider = await startProvider({ users: { alice: { password }, bob: { password: 'builder' } } });
   machine = await startMachine();
 });
@@ -54,8 +46,7 @@ test('two commands, six answers, the lines pasted, a restart: alice is in, and n
     return out;
   }
 
-  const install =
-    /^npm ci && \.package\/deb .*$/m.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[0] ?? '';
+  const install = /^\.package\/deb .*$/m.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[0] ?? '';
   assert.notEqual(install, '');
   await sh(install, { cwd: checkout });
   lap('install');

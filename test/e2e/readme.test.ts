@@ -1,12 +1,12 @@
 // Every shell block of the README is run, in its order, on a machine that is this one with a layer on top: what somebody
 // copies works, and what is shown as output comes out. A block that nobody runs fails.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { root, temporaryFolder } from '../support/bridge.ts';
+import { root } from '../support/bridge.ts';
 import { startProvider } from '../support/provider.ts';
+import { makeCheckout } from './support/checkout.ts';
 import { type Machine, type Ran, type RunOptions, startMachine } from './support/machine.ts';
 
 interface Block {
@@ -63,7 +63,7 @@ const runners: readonly Runner[] = [
     },
   },
   {
-    begins: 'npm ci && .package/deb',
+    begins: '.package/deb',
     async run(text) {
       await asItStands(text);
       assert.match(
@@ -96,7 +96,7 @@ const runners: readonly Runner[] = [
     },
   },
   {
-    begins: 'npm ci && npm pack && npm install -g',
+    begins: 'npm pack && npm install -g',
     async run(text) {
       await asItStands(text);
       const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
@@ -261,16 +261,7 @@ describe('the README', () => {
       0,
       'these tests install things, on a layer of their own: run them as root',
     );
-    checkout = temporaryFolder();
-    // What a clone would hold, changes included.
-    const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], {
-      cwd: root,
-      encoding: 'utf8',
-    });
-    for (const file of files.split('\0').filter(Boolean)) {
-      mkdirSync(dirname(join(checkout, file)), { recursive: true });
-      copyFileSync(join(root, file), join(checkout, file));
-    }
+    checkout = makeCheckout({ installed: false });
     provider = await startProvider({
       users: { alice: { password: PASSWORD }, bob: { password: 'builder' } },
     });

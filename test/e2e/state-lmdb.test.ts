@@ -9,8 +9,8 @@ import { crash } from '../support/lmdb-crash.ts';
 const root = mkdtempSync(join(tmpdir(), 'extauth-oauth-lmdb-'));
 after(() => rmSync(root, { recursive: true, force: true }));
 
-it('an LMDB state keeps what was written through 200 kills', async (t) => {
-  const survived = await crash({ folder: join(root, 'state'), kills: 200 });
+it('an LMDB state keeps what was written through 100 kills', async (t) => {
+  const survived = await crash({ folder: join(root, 'state'), kills: 100 });
   t.diagnostic(JSON.stringify(survived));
-  assert.ok(survived.persistent > 200);
+  assert.ok(survived.persistent > 100);
 });

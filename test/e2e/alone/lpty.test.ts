@@ -17,8 +17,8 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { prosodyProgram, root, temporaryFolder, writeConfig } from '../support/bridge.ts';
-import { type Scripted, type ScriptedRequest, startScripted } from '../support/scripted-provider.ts';
+import { prosodyProgram, root, temporaryFolder, writeConfig } from '../../support/bridge.ts';
+import { type Scripted, type ScriptedRequest, startScripted } from '../../support/scripted-provider.ts';
 import {
   isRunning,
   type Reader,
@@ -27,7 +27,7 @@ import {
   type Seen,
   startReader,
   untilEnded,
-} from './support/lpty.ts';
+} from '../support/lpty.ts';
 
 const RIGHT = 'auth:alice:example.org:alice-password';
 const WRONG = 'auth:alice:example.org:another-password';

@@ -4,16 +4,16 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startBridge, temporaryFolder } from '../support/bridge.ts';
-import { startDaemon } from '../support/daemon.ts';
-import { connectPeer, type Peer } from '../support/peer.ts';
+import { startBridge, temporaryFolder } from '../../support/bridge.ts';
+import { startDaemon } from '../../support/daemon.ts';
+import { connectPeer, type Peer } from '../../support/peer.ts';
 import {
   type ProviderProcess,
   passwordOf,
   startProviderProcess,
   tokenFor,
-} from '../support/provider-process.ts';
-import { freePorts, within } from './support/ejabberd.ts';
+} from '../../support/provider-process.ts';
+import { freePorts, within } from '../support/ejabberd.ts';
 import {
   type Asked,
   events,
@@ -23,7 +23,7 @@ import {
   pausedMetric,
   quantile,
   timeOf,
-} from './support/outage.ts';
+} from '../support/outage.ts';
 
 const seconds = Number(process.env.OUTAGE_SECONDS ?? 20);
 const deadline = 4000;

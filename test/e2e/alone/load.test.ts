@@ -7,11 +7,11 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { frame, temporaryFolder } from '../support/bridge.ts';
-import { type Daemon, startDaemon } from '../support/daemon.ts';
-import { connectPeer, connectTo } from '../support/peer.ts';
-import { type Scripted, startScripted } from '../support/scripted-provider.ts';
-import { createSigner } from '../support/signer.ts';
+import { frame, temporaryFolder } from '../../support/bridge.ts';
+import { type Daemon, startDaemon } from '../../support/daemon.ts';
+import { connectPeer, connectTo } from '../../support/peer.ts';
+import { type Scripted, startScripted } from '../../support/scripted-provider.ts';
+import { createSigner } from '../../support/signer.ts';
 
 const connections = 1000;
 /** Logins that are being judged at a time: what a busy server has. */
