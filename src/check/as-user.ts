@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Account } from './access.ts';
+import { become } from './become.ts';
 import type { Environment } from './environment.ts';
 import { type Finding, fault, ok } from './finding.ts';
 
@@ -19,8 +20,6 @@ export interface Trial {
   readonly nobody: string;
 }
 
-/** Of util-linux, which the server's PATH need not lead to. */
-const SETPRIV = '/usr/bin/setpriv';
 /** Many times a cold start on a slow machine; the example for socat sleeps 2 s first. */
 const WITHIN = 15_000;
 const MAX_OUTPUT = 4096;
@@ -31,16 +30,18 @@ export async function tryAsUser(trial: Trial): Promise<Finding> {
     return fault(what, `only root can try it as ${account.name}`, {
       line: `sudo extauth-oauth check --as-user ${account.name}`,
     });
-  const argument = isCommandLine ? ['/bin/sh', '-c', `exec ${command}`] : [command];
-  const become = ['--reuid', String(account.uid), '--regid', String(account.gids[0]), '--init-groups'];
-  const isSelf = process.geteuid?.() === account.uid;
-  const [file = '', ...rest] = isSelf ? argument : [SETPRIV, ...become, '--', ...argument];
+  const { file, args, env, preamble } = become({
+    account: process.geteuid?.() === account.uid ? undefined : account,
+    environment: Object.fromEntries(environment.variables),
+    command: isCommandLine ? `exec ${command}` : `exec '${command.replaceAll("'", "'\\''")}'`,
+  });
   const query = `isuser:${trial.nobody}:${trial.host}`;
   const started = performance.now();
-  const { stdout, stderr, end } = await run(file, rest, {
-    env: Object.fromEntries(environment.variables),
+  const question = isCommandLine ? frame(query) : Buffer.from(`${query}\n`);
+  const { stdout, stderr, end } = await run(file, args, {
+    env,
     cwd: existsSync(account.home) ? account.home : '/',
-    input: isCommandLine ? frame(query) : Buffer.from(`${query}\n`),
+    input: Buffer.concat([Buffer.from(preamble), question]),
   });
   const milliseconds = Math.round(performance.now() - started);
   const good = isCommandLine
@@ -69,7 +70,8 @@ function run(
   { env, cwd, input }: { env: NodeJS.ProcessEnv; cwd: string; input: Buffer },
 ): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn(file, args, { env, cwd, stdio: 'pipe' });
+    // In a session of its own: whoever runs as the server's user must not type at root's terminal.
+    const child = spawn(file, args, { env, cwd, stdio: 'pipe', detached: true });
     const timer = setTimeout(() => child.kill('SIGKILL'), WITHIN);
     let stdout = Buffer.alloc(0);
     let stderr = '';

@@ -1,6 +1,15 @@
 // `login --as`: the login goes through a child that is started and asked as the XMPP server would do it. What works in
 // this process and not there lies between the two: the user, the environment, the files, the program's line.
-import { accessSync, chownSync, constants, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  chownSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -201,8 +210,11 @@ function privateFile(
   const folder = mkdtempSync(join(hasOwnFiles ? '/run' : tmpdir(), 'extauth-oauth-login-'));
   const file = join(folder, 'stderr');
   writeFileSync(file, '', { mode: 0o600 });
-  if (isRoot && user !== undefined)
-    for (const each of [folder, file]) chownSync(each, user.uid, user.gids[0] ?? user.uid);
+  if (isRoot && user !== undefined) {
+    chownSync(file, user.uid, user.gids[0] ?? user.uid);
+    // The folder stays ours: its owner could put another file in the place of this one.
+    chmodSync(folder, 0o711);
+  }
   return { file, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 

@@ -1,5 +1,6 @@
 // The program as a child, asked by one side of its protocol: ejabberd's port or Prosody's pseudo-terminal.
 import { spawn } from 'node:child_process';
+import { become } from '../check/become.ts';
 import { type Server, type Surroundings, wayInto } from './surroundings.ts';
 
 export interface Child {
@@ -27,13 +28,16 @@ const END_WITHIN = 2000;
 /** No more than this is kept of what a child says. */
 const MAX_KEPT = 256 * 1024;
 
-/** The command as the server makes it, and what makes the terminal. */
-export function commandOf({ server, program, surroundings }: ChildOptions): string[] {
-  const way = wayInto(surroundings);
+/** The command as the server makes it, and what makes the terminal; as one would type it. */
+export function commandOf(options: ChildOptions): string[] {
+  return [...wayInto(options.surroundings), '/bin/sh', '-c', lineOf(options)];
+}
+
+function lineOf({ server, program }: ChildOptions): string {
   // What Erlang's erl_child_setup does.
-  if (server === 'ejabberd') return [...way, '/bin/sh', '-c', `exec ${program}`];
+  if (server === 'ejabberd') return `exec ${program}`;
   // Prosody executes one file. util-linux's script lends the terminal; it starts a shell for that.
-  return [...way, 'script', '-q', '-c', `umask 0027; exec ${quoted(program)}`, '/dev/null'];
+  return `exec script -q -c ${quoted(`umask 0027; exec ${quoted(program)}`)} /dev/null`;
 }
 
 /** A word as one would type it. */
@@ -44,16 +48,16 @@ export function quoted(word: string): string {
 /** Rejects when nothing can be started. */
 export async function startChild(options: ChildOptions): Promise<Child> {
   const { server, surroundings } = options;
-  const [file = '', ...args] = commandOf(options);
-  const { env, cwd } = surroundings;
-  const child = spawn(file, args, {
-    // A session of its own, like the server's.
-    detached: true,
-    stdio: 'pipe',
+  const { user, pid, hasOwnFiles, env, cwd } = surroundings;
+  const { file, args, preamble, ...start } = become({
+    account: user,
+    pid: hasOwnFiles ? pid : undefined,
     // Without it, script would start the user's shell, and that of a service is often none.
-    env: server === 'prosody' ? { ...env, SHELL: '/bin/sh' } : env,
-    cwd,
+    environment: server === 'prosody' ? { ...env, SHELL: '/bin/sh' } : env,
+    command: lineOf(options),
   });
+  // A session of its own, like the server's.
+  const child = spawn(file, args, { detached: true, stdio: 'pipe', env: start.env, cwd });
   let output = Buffer.alloc(0);
   let errors = '';
   let ended = false;
@@ -66,6 +70,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     errors = (errors + chunk).slice(-MAX_KEPT);
   });
   child.stdin.on('error', () => {});
+  child.stdin.write(preamble);
   const closed = new Promise<void>((resolve) =>
     child.on('close', () => {
       ended = true;

@@ -48,6 +48,8 @@ function findServer(server: Server, uid: number): Omit<Surroundings, 'user'> | u
     const folder = `/proc/${pid}`;
     try {
       if (statSync(folder).uid !== uid) continue;
+      // Whoever makes a user namespace has a view of the files that says what nsenter and setpriv are: not as root.
+      if (readlinkSync(`${folder}/ns/user`) !== readlinkSync('/proc/self/ns/user')) continue;
       const args = readFileSync(`${folder}/cmdline`, 'utf8').split('\0');
       if (!PROCESS[server](readFileSync(`${folder}/comm`, 'utf8').trim(), args)) continue;
       return {
@@ -77,12 +79,11 @@ function erlangFolders(): string[] {
   return [...erts, ''].map((name) => `${root}/${name}/bin`.replace('//', '/'));
 }
 
-/** What starts a program there: into the server's view of the files, then to its user. */
+/** What starts a program there, as one would type it: into the server's view of the files, then to its user. */
 export function wayInto({ user, pid, hasOwnFiles }: Surroundings): string[] {
   const isRoot = process.geteuid?.() === 0;
-  if (!isRoot) return [];
+  if (!isRoot || user === undefined) return [];
   const files =
     hasOwnFiles && pid !== undefined ? ['nsenter', `--target=${pid}`, '--mount', '--wd', '--'] : [];
-  if (user === undefined) return files;
   return [...files, 'setpriv', `--reuid=${user.uid}`, `--regid=${user.gids[0]}`, '--init-groups', '--'];
 }

@@ -1,5 +1,14 @@
 // Writes the files of a new set-up: all or none, never over what is there, and for nobody's eyes but those who need them.
-import { chmodSync, chownSync, existsSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fchmodSync,
+  fchownSync,
+  mkdirSync,
+  openSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { numberOf } from '../daemon/accounts.ts';
 
@@ -34,11 +43,17 @@ export async function writeFiles(files: readonly NewFile[], account: string): Pr
     for (const { file, text, kind } of files) {
       mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
       const mode = kind === 'secret' ? 0o600 : 0o640;
-      writeFileSync(file, text, { flag: 'wx', mode });
+      // By its descriptor: who may write to the folder could put another file in its place meanwhile.
+      const descriptor = openSync(file, 'wx', mode);
       done.push(file);
-      // Whatever the umask is: the server's group must be able to read the configuration.
-      chmodSync(file, mode);
-      if (owner !== undefined) chownSync(file, kind === 'secret' ? owner.uid : 0, owner.gid);
+      try {
+        writeFileSync(descriptor, text);
+        // Whatever the umask is: the server's group must be able to read the configuration.
+        fchmodSync(descriptor, mode);
+        if (owner !== undefined) fchownSync(descriptor, kind === 'secret' ? owner.uid : 0, owner.gid);
+      } finally {
+        closeSync(descriptor);
+      }
     }
   } catch (error) {
     for (const file of done) unlinkSync(file);

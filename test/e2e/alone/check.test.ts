@@ -12,10 +12,10 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import type { Finding } from '../../src/check/finding.ts';
-import { flagOf, listOf, readEjabberdConfig } from '../../src/servers/ejabberd-config.ts';
-import { program, prosodyProgram, temporaryFolder, writeConfig } from '../support/bridge.ts';
-import { type Scripted, startScripted } from '../support/scripted-provider.ts';
+import type { Finding } from '../../../src/check/finding.ts';
+import { flagOf, listOf, readEjabberdConfig } from '../../../src/servers/ejabberd-config.ts';
+import { program, prosodyProgram, temporaryFolder, writeConfig } from '../../support/bridge.ts';
+import { type Scripted, startScripted } from '../../support/scripted-provider.ts';
 
 const debian = { ejabberd: '/etc/ejabberd/ejabberd.yml', prosody: '/etc/prosody/prosody.cfg.lua' };
 

@@ -6,6 +6,7 @@ import {
   chownSync,
   copyFileSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -16,9 +17,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { program, prosodyProgram, root } from '../support/bridge.ts';
-import { startProvider } from '../support/provider.ts';
-import { startMachine } from './support/machine.ts';
+import { program, prosodyProgram, root } from '../../support/bridge.ts';
+import { startProvider } from '../../support/provider.ts';
+import { startMachine } from '../support/machine.ts';
 
 const SERVERS = ['ejabberd', 'prosody'] as const;
 const SECRET = 'canaryPassword-7f3a';
@@ -262,6 +263,51 @@ describe('login --as', () => {
     assert.match(fine.out, /nsenter --target=\d+ --mount/);
     const blind = await login(['--as', 'ejabberd', '--program', through]);
     assert.match(blind.out, new RegExp(`stderr +.*${through}: not found`), 'what the server does not see');
+  });
+
+  it('lets nothing of what the user ejabberd can choose touch what is still root', async (t) => {
+    const folder = openFolder(t);
+    const beam = join(folder, 'beam.smp');
+    copyFileSync('/bin/sleep', beam);
+    chmodSync(beam, 0o755);
+    const marks = join(folder, 'marks');
+    writeFileSync(marks, '');
+    chmodSync(marks, 0o666);
+    // Whoever may run as ejabberd has these found first, and asks for a library of his own.
+    const tools = join(folder, 'tools');
+    mkdirSync(tools);
+    chmodSync(tools, 0o755);
+    for (const tool of ['setpriv', 'nsenter', 'sh', 'script'])
+      writeFileSync(join(tools, tool), `#!/bin/dash\nid -u >>${marks}\nexec /usr/bin/${tool} "$@"\n`, {
+        mode: 0o755,
+      });
+    const planted = { PATH: `${tools}:/usr/bin:/bin`, LD_PRELOAD: join(folder, 'none.so') };
+    for (const way of [[], ['unshare', '--user', '--map-root-user', '--mount', '--']]) {
+      const server = spawn(
+        'setpriv',
+        [
+          '--reuid=ejabberd',
+          '--regid=ejabberd',
+          '--clear-groups',
+          'env',
+          ...Object.entries(planted).map((each) => each.join('=')),
+          ...way,
+          beam,
+          '60',
+        ],
+        { stdio: 'ignore' },
+      );
+      t.after(() => void server.kill('SIGKILL'));
+      await sleep(500);
+      const ran = await login(['--as', 'ejabberd', '--config', configFor(t, 'ejabberd')]);
+      assert.ok(
+        !readFileSync(marks, 'utf8').split('\n').includes('0'),
+        `${ran.out}\n${readFileSync(marks, 'utf8')}`,
+      );
+      if (way.length > 0)
+        assert.doesNotMatch(ran.out, new RegExp(`process ${server.pid}\\b`), "a namespace of the user's own");
+      server.kill('SIGKILL');
+    }
   });
 
   it('says when it cannot become the user', async (t) => {

@@ -1,0 +1,45 @@
+// Starts a shell's command as a server's user, in the server's environment and view of the files, when we are root. What is
+// the server's must not touch what is still root: who can be that user may have put LD_PRELOAD or a PATH into a process's
+// environment. So the way there has an environment of its own, and a shell that is the user already reads the server's.
+import type { Account } from './access.ts';
+
+export interface Becoming {
+  /** `undefined`: as who we are. */
+  readonly account: Account | undefined;
+  /** The process whose view of the files is wanted. */
+  readonly pid?: number | undefined;
+  readonly environment: Readonly<Record<string, string>>;
+  /** For /bin/sh. */
+  readonly command: string;
+}
+
+export interface Start {
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** To be written to its stdin before everything else. */
+  readonly preamble: string;
+}
+
+const SAFE_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
+/** Of util-linux. */
+const NSENTER = '/usr/bin/nsenter';
+const SETPRIV = '/usr/bin/setpriv';
+/** Not as arguments, which everybody can read, and not in a file: there may be a secret among them. */
+const READ_ENVIRONMENT = 'while IFS= read -r each && [ -n "$each" ]; do export "$each"; done';
+
+export function become({ account, pid, environment, command }: Becoming): Start {
+  if (process.geteuid?.() !== 0 || account === undefined)
+    return { file: '/bin/sh', args: ['-c', command], env: environment, preamble: '' };
+  const [file = '', ...args] = [
+    ...(pid === undefined ? [] : [NSENTER, `--target=${pid}`, '--mount', '--wd', '--']),
+    ...[SETPRIV, `--reuid=${account.uid}`, `--regid=${account.gids[0]}`, '--init-groups', '--'],
+    ...['/bin/sh', '-c', `${READ_ENVIRONMENT}; ${command}`],
+  ];
+  // A shell can hand on no others, and a line is one.
+  const lines = Object.entries(environment).filter(
+    ([name, value]) => /^[A-Za-z_]\w*$/.test(name) && !/[\n\0]/.test(value),
+  );
+  const preamble = `${lines.map(([name, value]) => `${name}=${value}\n`).join('')}\n`;
+  return { file, args, env: { PATH: SAFE_PATH }, preamble };
+}
