@@ -28,12 +28,27 @@ const SETPRIV = '/usr/bin/setpriv';
 /** Not as arguments, which everybody can read, and not in a file: there may be a secret among them. */
 const READ_ENVIRONMENT = 'while IFS= read -r each && [ -n "$each" ]; do export "$each"; done';
 
+/**
+ * What starts a program as the user. In another process's view of the files nothing is run that is still root: since it was
+ * looked at, that process may have made one of its own, in which setpriv is what it likes.
+ */
+export function wayTo(
+  { uid, gids }: Account,
+  pid: number | undefined,
+  { setpriv, nsenter } = { setpriv: 'setpriv', nsenter: 'nsenter' },
+): string[] {
+  if (pid === undefined) return [setpriv, `--reuid=${uid}`, `--regid=${gids[0]}`, '--init-groups', '--'];
+  return [
+    ...[setpriv, `--regid=${gids[0]}`, `--groups=${gids.join(',')}`, '--'],
+    ...[nsenter, `--target=${pid}`, '--mount', '--wd', `--setuid=${uid}`, '--'],
+  ];
+}
+
 export function become({ account, pid, environment, command }: Becoming): Start {
   if (process.geteuid?.() !== 0 || account === undefined)
     return { file: '/bin/sh', args: ['-c', command], env: environment, preamble: '' };
   const [file = '', ...args] = [
-    ...(pid === undefined ? [] : [NSENTER, `--target=${pid}`, '--mount', '--wd', '--']),
-    ...[SETPRIV, `--reuid=${account.uid}`, `--regid=${account.gids[0]}`, '--init-groups', '--'],
+    ...wayTo(account, pid, { setpriv: SETPRIV, nsenter: NSENTER }),
     ...['/bin/sh', '-c', `${READ_ENVIRONMENT}; ${command}`],
   ];
   // A shell can hand on no others, and a line is one.

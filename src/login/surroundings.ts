@@ -2,6 +2,7 @@
 // server that runs here has is taken as it is; for one that does not, what its unit gives it.
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { type Account, accountOf } from '../check/access.ts';
+import { wayTo } from '../check/become.ts';
 import { serverEnvironment } from '../check/environment.ts';
 import { createRoot } from '../check/root.ts';
 import { readUnit } from '../check/unit.ts';
@@ -79,11 +80,9 @@ function erlangFolders(): string[] {
   return [...erts, ''].map((name) => `${root}/${name}/bin`.replace('//', '/'));
 }
 
-/** What starts a program there, as one would type it: into the server's view of the files, then to its user. */
+/** What starts a program there, as one would type it. */
 export function wayInto({ user, pid, hasOwnFiles }: Surroundings): string[] {
   const isRoot = process.geteuid?.() === 0;
   if (!isRoot || user === undefined) return [];
-  const files =
-    hasOwnFiles && pid !== undefined ? ['nsenter', `--target=${pid}`, '--mount', '--wd', '--'] : [];
-  return [...files, 'setpriv', `--reuid=${user.uid}`, `--regid=${user.gids[0]}`, '--init-groups', '--'];
+  return wayTo(user, hasOwnFiles ? pid : undefined);
 }
