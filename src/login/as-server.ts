@@ -44,6 +44,11 @@ const LOG_WITHIN = 1000;
 export async function loginAs(options: LoginAsOptions): Promise<boolean> {
   const { server, config, steps } = options;
   const real = surroundingsOf(server);
+  if (real.user === undefined && process.geteuid?.() === 0) {
+    const result = `its user is not in /etc/passwd, and nothing of the server's is run as root: start this as that user`;
+    steps.show({ mark: 'bad', name: server, result });
+    return false;
+  }
   const found = { ...real, cwd: canEnter(real.cwd) ? real.cwd : '/' };
   if (server === 'prosody' && !isInPath('script', found.env.PATH)) {
     const result =

@@ -318,6 +318,21 @@ describe('login --as', () => {
     assert.match(out, /^! +not the same +only root can become prosody$/m);
   });
 
+  it('runs nothing as root where nobody knows who the user is', async (t) => {
+    const machine = await startMachine();
+    t.after(() => machine.stop());
+    const { code, out } = await machine.sh(
+      `sed -i '/^ejabberd:/d' /etc/passwd
+      printf '#!/bin/sh\\ntouch /etc/ran\\n' >/etc/program; chmod 755 /etc/program
+      ${process.execPath} ${program} login ${JID} --stdin --as ejabberd --program /etc/program
+      code=$?; ls /etc/ran 2>/dev/null; exit $code`,
+      { input: SECRET },
+    );
+    assert.equal(code, 1, out);
+    assert.match(out, /ejabberd +its user is not in \/etc\/passwd/);
+    assert.doesNotMatch(out, /etc\/ran/);
+  });
+
   it('says that a terminal needs script', async (t) => {
     const folder = openFolder(t);
     const beside = join(folder, 'prosody');
