@@ -45,6 +45,18 @@ describe('the advice for each reason', () => {
 });
 
 describe('a step', () => {
+  it('moves nothing on the terminal, whoever named it', () => {
+    const printed: string[] = [];
+    const { show } = createSteps({
+      utf8: true,
+      coloured: false,
+      print: (line) => printed.push(line),
+      now: () => 0,
+    });
+    show({ mark: 'bad', name: 'a\x1b]0;b\x07\n', result: '\x1b[2J\u009b' });
+    assert.doesNotMatch(printed.join(''), /\p{Cc}/u);
+  });
+
   const lines = (
     looks: { utf8: boolean; coloured: boolean },
     mark: Mark = 'good',

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 import yargs from 'yargs';
-import { complain, fileOf, print, UsageError } from './arguments.ts';
+import { complain, fileOf, print, printPainted, UsageError } from './arguments.ts';
 import { EXIT } from './exit.ts';
 import { addSetup } from './setup.ts';
 import type { UsersTask } from './users.ts';
@@ -89,7 +89,14 @@ export async function main(args: readonly string[]): Promise<void> {
           }),
       async ({ config, jid, stdin, as, program }) => {
         const { login } = await import('./login.ts');
-        process.exitCode = await login({ config: fileOf(config), jid, stdin, as, program, print });
+        process.exitCode = await login({
+          config: fileOf(config),
+          jid,
+          stdin,
+          as,
+          program,
+          print: printPainted,
+        });
       },
     )
     .command('users', 'who has logged in, and whose the names are (with state: lmdb or redis)', (command) => {

@@ -40,17 +40,16 @@ export function createSteps({ print, now, utf8, coloured }: StepsOptions): Steps
   let last = now();
   const paint = (colour: number, text: string): string =>
     coloured && colour !== 0 ? `\x1b[${colour}m${text}\x1b[0m` : text;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: whoever named it, a line stays one line
+  const plain = (text: string): string => printable(text.replace(/[\x00-\x1f]+/g, ' '));
   /** Options are set off from their sentence by colour, or not at all. */
   const prose = (text: string): string =>
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: whoever named it, a line stays one line
-    printable(text.replace(/[\x00-\x1f]+/g, ' ')).replace(/`([^`]+)`/g, (_, name: string) =>
-      paint(BOLD, name),
-    );
+    plain(text).replace(/`([^`]+)`/g, (_, name: string) => paint(BOLD, name));
 
   function show({ mark, name, result, took }: Step): void {
     const sign = SIGNS[mark];
     const time = (took === undefined ? '' : duration(took)).padStart(TIME);
-    const shown = `${paint(sign.colour, utf8 ? sign.utf8 : sign.ascii)} ${paint(DIM, time)}  ${name.padEnd(NAME)}  ${prose(result)}`;
+    const shown = `${paint(sign.colour, utf8 ? sign.utf8 : sign.ascii)} ${paint(DIM, time)}  ${plain(name).padEnd(NAME)}  ${prose(result)}`;
     print(shown.trimEnd());
     last = now();
   }

@@ -47,7 +47,8 @@ export async function discover(issuer: string, caFile: string | undefined): Prom
   try {
     const { document, place } = await findDocument(wellKnown(issuer), http);
     const stated = member(document, 'issuer');
-    if (typeof stated !== 'string' || !URL.canParse(stated)) {
+    // It is shown to somebody at a terminal.
+    if (typeof stated !== 'string' || !/^[\x21-\x7e]+$/.test(stated) || !URL.canParse(stated)) {
       throw new SetupError(`${place} names no issuer: that is no provider's metadata`);
     }
     const own = new URL(stated).hostname;
