@@ -15,6 +15,12 @@ script.runInThisContext()(createRequire(file), module, module.exports);
 
 const { forCommands } = module.exports;
 if (forCommands !== undefined) {
+  try {
+    process.cwd();
+  } catch {
+    // Whoever became another user stands in a folder that this one may not look at (setpriv, in /root); libraries ask.
+    process.chdir('/');
+  }
   const { main } = await import('./commands/index.ts');
   await main(forCommands);
 }

@@ -4,12 +4,12 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { root } from '../support/bridge.ts';
-import { startProvider, type TestProvider } from '../support/provider.ts';
-import { makeCheckout } from './support/checkout.ts';
-import { within } from './support/ejabberd.ts';
-import { type Machine, startMachine } from './support/machine.ts';
-import { logOut, mustBeRefused, mustLogIn } from './support/xmpp.ts';
+import { root } from '../../support/bridge.ts';
+import { startProvider, type TestProvider } from '../../support/provider.ts';
+import { makeCheckout } from '../support/checkout.ts';
+import { within } from '../support/ejabberd.ts';
+import { type Machine, startMachine } from '../support/machine.ts';
+import { logOut, mustBeRefused, mustLogIn } from '../support/xmpp.ts';
 
 const domain = 'chat.example';
 const password = 'wonderland';

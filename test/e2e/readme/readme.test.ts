@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { root } from '../support/bridge.ts';
-import { startProvider } from '../support/provider.ts';
-import { makeCheckout } from './support/checkout.ts';
-import { type Machine, type Ran, type RunOptions, startMachine } from './support/machine.ts';
+import { root } from '../../support/bridge.ts';
+import { startProvider } from '../../support/provider.ts';
+import { makeCheckout } from '../support/checkout.ts';
+import { type Machine, type Ran, type RunOptions, startMachine } from '../support/machine.ts';
 
 interface Block {
   readonly language: string;
