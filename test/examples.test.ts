@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { readmeWithTables } from '../.ci/docs.ts';
 import { reference } from '../.ci/reference.ts';
+import { EXIT } from '../src/commands/exit.ts';
 import type { Reader } from '../src/config/files.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { REASONS } from '../src/login/reasons.ts';
@@ -86,5 +87,14 @@ describe('the README', () => {
   it('explains every reason by the sentence that login prints', () => {
     for (const [reason, { advice }] of Object.entries(REASONS))
       assert.ok(readme.includes(`| \`${reason}\` | ${advice} |\n`), reason);
+  });
+  it('says every exit code, and none that there is not', () => {
+    const section = /## Commands\n([\s\S]*?)\n## /.exec(readme)?.[1] ?? '';
+    const column = [...section.matchAll(/^\| `extauth-oauth .*\| ([^|]*) \|$/gm)].map(
+      ([, codes = '']) => codes,
+    );
+    assert.ok(column.length >= 7);
+    const said = column.flatMap((codes) => [...codes.matchAll(/\b\d+\b/g)].map(([code]) => Number(code)));
+    assert.deepEqual([...new Set(said)].sort(), Object.values(EXIT).toSorted());
   });
 });
