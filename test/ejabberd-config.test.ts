@@ -131,6 +131,13 @@ listen: [{ port: 5222, module: ejabberd_c2s, max_stanza_size: SIZE }]
     assert.equal(config.option('z'), 'A');
   });
 
+  it('is read in no time where a few lines stand for billions of values', async () => {
+    const lines = Array.from({ length: 12 }, (_, n) => `l${n + 1}: &l${n + 1} [${`*l${n}, `.repeat(10)}]`);
+    const text = `define_macro: { A: b }\nl0: &l0 [A]\n${lines.join('\n')}\nauth_method: external\n`;
+    const started = performance.now();
+    assert.equal((await read({ [main]: text })).option('auth_method'), 'external');
+    assert.ok(performance.now() - started < 5000);
+  });
   it('quotes nothing of a file that it cannot read', async () => {
     const text = 'sql_password: "canary\nhosts: [a]\n';
     await assert.rejects(read({ [main]: text }), (error: Error) => !error.message.includes('canary'));

@@ -53,6 +53,12 @@ describe('prosody.cfg.lua', () => {
     });
   }
 
+  it('is read where a text is doubled until no memory holds it', () => {
+    const text = `local a = "x"\n${'a = a .. a\n'.repeat(60)}b = a\nc = 1\n`;
+    const { global, notUnderstood } = read(text);
+    assert.equal(global.get('c')?.value, 1);
+    assert.ok(!global.has('b') && notUnderstood.length > 0);
+  });
   it('gives options to the host they stand under, and says where', () => {
     const { folder, global, hosts, components } = read(`
       authentication = "internal_hashed"

@@ -27,7 +27,8 @@ export interface ReadOptions {
 /** Includes of includes; more is a circle. */
 const MAX_DEPTH = 20;
 
-type Macros = ReadonlyMap<string, unknown>;
+/** `left`: values that may still be looked at. */
+type Macros = ReadonlyMap<string, unknown> & { left: number };
 type Load = (text: string, options: { readonly json: boolean }) => unknown;
 
 /** Throws a ServerConfigError. */
@@ -38,7 +39,7 @@ export async function readEjabberdConfig(
   const { load } = await import('js-yaml');
   const files: string[] = [];
   const pairs = readPairs(file, { load, root, files, folder: dirname(file), depth: 0 });
-  const macros = new Map<string, unknown>();
+  const macros = Object.assign(new Map<string, unknown>(), { left: MAX_VALUES });
   for (const [name, value] of pairs) {
     // define_keyword is for inside of texts only; macros are for both since 24.12.
     if (name !== 'define_macro' && name !== 'define_keyword') continue;
@@ -154,10 +155,12 @@ function parse(file: string, { load, root }: Reading): unknown {
 
 /** An alias may stand for what it stands in. No configuration is so deep. */
 const MAX_NESTING = 100;
+/** Nor has one so many values: aliases of aliases are a few lines that stand for billions. What is beyond is left as it is. */
+const MAX_VALUES = 100_000;
 
 /** A value that is a macro's name is what the macro means; since 24.12 `@NAME@` is, too, also inside of a text. */
 function replaceMacros(value: unknown, macros: Macros, inside: readonly string[] = [], depth = 0): unknown {
-  if (macros.size === 0 || depth > MAX_NESTING) return value;
+  if (macros.size === 0 || depth > MAX_NESTING || --macros.left < 0) return value;
   const meaningOf = (name: string): unknown =>
     replaceMacros(macros.get(name), macros, [...inside, name], depth + 1);
   if (typeof value === 'string') {

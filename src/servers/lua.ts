@@ -72,6 +72,9 @@ function truthy(value: LuaValue): boolean {
 
 type Operation = Extract<Expression, { type: 'BinaryExpression' }>;
 
+/** Characters. A file can double a text line by line. */
+const MAX_TEXT = 65_536;
+
 function combined(expression: Operation, reading: Reading): Known {
   const left = readValue(expression.left, reading);
   if ('unknown' in left) return left;
@@ -79,7 +82,10 @@ function combined(expression: Operation, reading: Reading): Known {
   if ('unknown' in right) return right;
   const [a, b] = [left.value, right.value];
   const texts = [a, b].every((each) => typeof each === 'string' || typeof each === 'number');
-  if (expression.operator === '..' && texts) return { value: `${a}${b}` };
+  if (expression.operator === '..' && texts) {
+    const value = `${a}${b}`;
+    return value.length <= MAX_TEXT ? { value } : { unknown: expression, why: 'it is too long' };
+  }
   if (typeof a === 'number' && typeof b === 'number') {
     switch (expression.operator) {
       case '+':
