@@ -185,7 +185,7 @@ function keepAsking(bridge: Bridge): () => Promise<{ count: number; longest: num
   const work = (async () => {
     let [count, longest] = [0, 0];
     for (; !stopped; count++) {
-      const { request, isRight } = stranger(++serial + 1_000_000);
+      const { request, isRight } = stranger('fault', ++serial);
       const begun = performance.now();
       const answer = await bridge.ask(request, 10_000);
       longest = Math.max(longest, performance.now() - begun);

@@ -48,9 +48,9 @@ export interface Load {
   stop(): Promise<void>;
 }
 
-/** Nobody comes twice: nothing can be remembered of anybody. A tenth are wrong. */
-export function stranger(serial: number): { kind: Kind; isRight: boolean; request: string } {
-  const user = `user${serial}`;
+/** Nobody comes twice: nothing can be remembered of anybody. Of each load a tenth are wrong. */
+export function stranger(load: string, serial: number): { kind: Kind; isRight: boolean; request: string } {
+  const user = `${load}${serial}`;
   const kind = serial % 2 === 0 ? 'password' : 'token';
   const isRight = serial % 20 !== 4 && serial % 20 !== 13;
   const right = kind === 'password' ? passwordOf(user) : `token:${tokenFor(user)}`;
@@ -58,10 +58,13 @@ export function stranger(serial: number): { kind: Kind; isRight: boolean; reques
   return { kind, isRight, request: `auth:${user}:example.org:${isRight ? right : wrong}` };
 }
 
-let serial = 0;
+let loads = 0;
 
-async function askOnce(ask: (request: string) => Promise<number>, asked: Asked[]): Promise<void> {
-  const { kind, isRight, request } = stranger(++serial);
+async function askOnce(
+  ask: (request: string) => Promise<number>,
+  { kind, isRight, request }: ReturnType<typeof stranger>,
+  asked: Asked[],
+): Promise<void> {
   const at = Date.now();
   const started = performance.now();
   const answer = await ask(request);
@@ -73,6 +76,7 @@ async function askOnce(ask: (request: string) => Promise<number>, asked: Asked[]
 
 /** So many a second, over as many connections as it takes. */
 export function loadSocket(place: string, perSecond: number): Load {
+  const load = `load${++loads}-`;
   const asked: Asked[] = [];
   const idle: Peer[] = [];
   const all: Peer[] = [];
@@ -87,7 +91,9 @@ export function loadSocket(place: string, perSecond: number): Load {
         all.push(peer);
       }
       const mine = peer;
-      const work = askOnce((request) => mine.ask(request, 20_000), asked).then(() => void idle.push(mine));
+      const work = askOnce((request) => mine.ask(request, 20_000), stranger(load, sent), asked).then(
+        () => void idle.push(mine),
+      );
       running.add(work);
       void work.finally(() => running.delete(work)).catch(() => {});
     }
@@ -107,11 +113,12 @@ export function loadSocket(place: string, perSecond: number): Load {
 
 /** One after the other. */
 export function loadBridge(bridge: Bridge, perSecond: number): Load {
+  const load = `load${++loads}-`;
   const asked: Asked[] = [];
   let stopped = false;
   const work = (async () => {
-    while (!stopped) {
-      await askOnce((request) => bridge.ask(request, 20_000), asked);
+    for (let sent = 0; !stopped; sent++) {
+      await askOnce((request) => bridge.ask(request, 20_000), stranger(load, sent), asked);
       await sleep(1000 / perSecond);
     }
   })();
