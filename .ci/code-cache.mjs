@@ -2,6 +2,7 @@
 // a start. The cache is for this version of Node, any other one does without. Run by the build, and by the Debian package
 // when it or Node is installed: node code-cache.mjs FOLDER
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -47,24 +48,34 @@ export async function makeCodeCache(program) {
       }
     };`,
   );
+  const env = { PATH: process.env.PATH, EXTAUTH_OAUTH_CONFIG: config };
   try {
-    const env = { PATH: process.env.PATH, EXTAUTH_OAUTH_CONFIG: config };
-    const child = spawn(process.execPath, ['--require', hook, join(program, 'bin/extauth-oauth.js')], {
-      env,
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    const request = Buffer.from('\0\x16auth:alice:host:secret', 'latin1');
-    child.stdin.write(request);
-    for await (const answer of child.stdout) {
-      if (answer.toString('hex') !== '00020001')
-        throw new Error(`the new bridge answers ${answer.toString('hex')}`);
-      setTimeout(() => child.stdin.end(), 400);
-    }
+    // On a machine so busy that its log cannot be written at the end, a bridge ends by SIGKILL, and has kept nothing.
+    for (let attempt = 1; !(await login(program, hook, env)); attempt++)
+      if (attempt === 5) throw new Error('the new bridge does not end as it should');
   } finally {
     server.close();
     server.closeAllConnections();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Whether the bridge came to its own end. */
+async function login(program, hook, env) {
+  const child = spawn(process.execPath, ['--require', hook, join(program, 'bin/extauth-oauth.js')], {
+    env,
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const ended = once(child, 'exit');
+  const request = Buffer.from('\0\x16auth:alice:host:secret', 'latin1');
+  child.stdin.write(request);
+  for await (const answer of child.stdout) {
+    if (answer.toString('hex') !== '00020001')
+      throw new Error(`the new bridge answers ${answer.toString('hex')}`);
+    setTimeout(() => child.stdin.end(), 400);
+  }
+  const [code] = await ended;
+  return code === 0;
 }
 
 const [, script, folder] = process.argv;

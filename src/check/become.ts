@@ -58,3 +58,24 @@ export function become({ account, pid, environment, command }: Becoming): Start 
   const preamble = `${lines.map(([name, value]) => `${name}=${value}\n`).join('')}\n`;
   return { file, args, env: { PATH: SAFE_PATH }, preamble };
 }
+
+/**
+ * Reads what the user could, when we are root: the name of a file that he chose may lead anywhere. Of `read`, which does not
+ * wait for anything, nothing else is his: the process cannot be touched by him meanwhile.
+ */
+export function readAs<Value>(account: Account | undefined, read: () => Value): Value {
+  if (process.geteuid?.() !== 0 || account === undefined) return read();
+  const { setgroups, setegid, seteuid, getgroups, getegid } = process;
+  if (!(setgroups && setegid && seteuid && getgroups && getegid)) return read();
+  const [groups, group] = [getgroups(), getegid()];
+  try {
+    setgroups([...account.gids]);
+    setegid(account.gids[0] ?? account.uid);
+    seteuid(account.uid);
+    return read();
+  } finally {
+    seteuid(0);
+    setegid(group);
+    setgroups(groups);
+  }
+}

@@ -13,12 +13,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createReader } from '../config/files.ts';
+import { readAs } from '../check/become.ts';
 import { type Config, loadConfig } from '../config/index.ts';
 import { createLog } from '../log.ts';
+import { readPlainFile } from '../plain-file.ts';
 import type { Secret } from '../verdict.ts';
 import { type Child, commandOf, quoted, startChild } from './child.ts';
-import { type LogLine, readAll, watchLog } from './child-log.ts';
+import { type LogLine, readText, watchLog } from './child-log.ts';
 import { programOf } from './program.ts';
 import { localpartOf, type TypedJid } from './request.ts';
 import type { Steps } from './steps.ts';
@@ -125,9 +126,10 @@ async function loginThrough(options: Through): Promise<boolean> {
   steps.show({ mark: 'good', name: 'program', result: from === '' ? command : `${command} (${from})` });
   steps.begin();
   const started = await startChild(child);
-  const errors = (): string => started.errors() + (errorsFile === undefined ? '' : readAll(errorsFile));
+  const errors = (): string => started.errors() + (errorsFile === undefined ? '' : readText(errorsFile));
   const { destination = 'auto', users = 'plain', level = 'info' } = settings?.process.log ?? {};
-  const log = watchLog(errors, destination.startsWith('/') ? destination : undefined);
+  const logFile = { path: destination, account: surroundings.user };
+  const log = watchLog(errors, destination.startsWith('/') ? logFile : undefined);
   const name = createLog({ level: 'silent', destination: 'auto', users }).user(localpart, jid.host);
   const isOurs = (line: LogLine): boolean =>
     line.event === 'request' && line.op === 'auth' && line.host === jid.host && line.user === name;
@@ -193,12 +195,12 @@ async function untilUp(child: Child, { server, steps }: Through, probe: string):
   return false;
 }
 
-/** The child's own settings, as far as we can see them: to know where its log goes. What is wrong with them, it says itself. */
-function settingsFor({ config, surroundings: { env } }: Through): Config | undefined {
-  const real = createReader();
+/** The child's own settings, as far as it can see them: to know where its log goes. What is wrong with them, it says itself. */
+function settingsFor({ config, surroundings: { env, user } }: Through): Config | undefined {
+  // Whose files they are, and who else may read them, is for the child to judge.
+  const read = (file: string) => ({ text: readPlainFile(file).toString(), mode: 0o400, owner: 0 });
   try {
-    // Whose files they are is for the child to judge.
-    return loadConfig({ config, env: { ...env } }, { read: (file) => ({ ...real.read(file), owner: 0 }) });
+    return readAs(user, () => loadConfig({ config, env: { ...env } }, { read }));
   } catch {
     return undefined;
   }

@@ -1,5 +1,8 @@
 // What the child says of its requests: the lines of its log, wherever the configuration sends them.
-import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
+import type { Account } from '../check/access.ts';
+import { readAs } from '../check/become.ts';
+import { readPlainFile } from '../plain-file.ts';
 
 export interface LogLine {
   readonly level: string;
@@ -12,12 +15,21 @@ export interface ChildLog {
   lines(): LogLine[];
 }
 
+export interface LogFile {
+  readonly path: string;
+  /** Who writes it, and named it: nothing else is read than what this user may. */
+  readonly account: Account | undefined;
+}
+
 /** `file`: where it is written to besides, and by others, too; what stands in it already is not ours. */
-export function watchLog(errors: () => string, file: string | undefined): ChildLog {
-  const from = file === undefined ? 0 : sizeOf(file);
-  return {
-    lines: () => [errors(), file === undefined ? '' : readFrom(file, from)].flatMap(parse),
+export function watchLog(errors: () => string, file: LogFile | undefined): ChildLog {
+  const from = file === undefined ? 0 : readAs(file.account, () => sizeOf(file.path));
+  const added = (): string => {
+    if (file === undefined) return '';
+    // It may have been replaced by a new one.
+    return readAs(file.account, () => readText(file.path, (size) => (size < from ? 0 : from)));
   };
+  return { lines: () => [errors(), added()].flatMap(parse) };
 }
 
 function parse(text: string): LogLine[] {
@@ -37,9 +49,10 @@ export function otherLines(text: string): string[] {
   return text.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('{'));
 }
 
-export function readAll(file: string): string {
+/** What cannot be read is empty. */
+export function readText(file: string, from?: (size: number) => number): string {
   try {
-    return readFileSync(file, 'utf8');
+    return readPlainFile(file, from).toString();
   } catch {
     return '';
   }
@@ -50,25 +63,5 @@ function sizeOf(file: string): number {
     return statSync(file).size;
   } catch {
     return 0;
-  }
-}
-
-/** Of a log that many write to, no more than this is looked through. */
-const MOST = 4 * 1024 * 1024;
-
-function readFrom(file: string, from: number): string {
-  try {
-    const fd = openSync(file, 'r');
-    try {
-      const { size } = fstatSync(fd);
-      // It may have been replaced by a new one.
-      const start = size < from ? 0 : from;
-      const bytes = Buffer.alloc(Math.min(MOST, size - start));
-      return bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, start));
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    return '';
   }
 }

@@ -1,7 +1,8 @@
 // ejabberd.yml as ejabberd reads it: files included, macros replaced, options of one host over those of all. (What is said
 // here of its rules is from ejabberd 23.01 and its library yconf.)
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
+import { readPlainFile } from '../plain-file.ts';
 import { ServerConfigError } from './errors.ts';
 
 export type EjabberdValue = unknown;
@@ -132,7 +133,7 @@ function beside(path: string, { folder, root }: Reading): string {
 function parse(file: string, { load, root }: Reading): unknown {
   let text: string;
   try {
-    text = readFileSync(join(root, file), 'utf8');
+    text = readPlainFile(join(root, file)).toString();
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const found =

@@ -1,7 +1,8 @@
 // Files of Lua: read, found by pattern, and taken apart into statements by luaparse, which runs nothing.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import luaparse from 'luaparse';
+import { readPlainFile } from '../plain-file.ts';
 import { ServerConfigError } from './errors.ts';
 
 /** The statements of a file. */
@@ -9,7 +10,7 @@ export function parseLua(file: string): luaparse.Chunk {
   let text: string;
   try {
     // One character a byte, as luaparse wants it.
-    text = readFileSync(file, 'latin1');
+    text = readPlainFile(file).toString('latin1');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const what =

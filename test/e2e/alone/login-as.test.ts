@@ -17,6 +17,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { accountOf } from '../../../src/check/access.ts';
+import { readAs } from '../../../src/check/become.ts';
+import { createRoot } from '../../../src/check/root.ts';
+import { readPlainFile } from '../../../src/plain-file.ts';
 import { program, prosodyProgram, root } from '../../support/bridge.ts';
 import { startProvider } from '../../support/provider.ts';
 import { startMachine } from '../support/machine.ts';
@@ -150,6 +154,31 @@ describe('login --as', () => {
       const { code, out } = await login(['--as', server, '--config', config, '--program', '/nonexistent/it']);
       assert.equal(code, 1, out);
       assert.match(out, /start +none: the program has ended\nNO +stderr +.*\/nonexistent\/it: not found/);
+    });
+
+    it(`${server}: waits for no pipe in the place of the log`, async (t) => {
+      const folder = openFolder(t);
+      const destination = join(folder, 'log');
+      execFileSync('mkfifo', ['-m', '0666', destination]);
+      const config = configFor(t, server, { log: { destination } });
+      const { code, out } = await login(['--as', server, '--config', config]);
+      assert.equal(code, 0, out);
+      assert.match(out, /^! +log +no line about this login/m);
+    });
+
+    it(`${server}: reads for its user what he may read, and is root again afterwards`, (t) => {
+      const account = accountOf(createRoot(), server);
+      assert.ok(account);
+      const file = join(openFolder(t), 'secret');
+      const was = [process.geteuid?.(), process.getegid?.(), process.getgroups?.()];
+      const read = () => readPlainFile(file).toString();
+      writeFileSync(file, 'of root', { mode: 0o600 });
+      assert.throws(() => readAs(account, read), { code: 'EACCES' });
+      assert.equal(readAs(undefined, read), 'of root');
+      chownSync(file, 0, account.gids[0] ?? 0);
+      chmodSync(file, 0o640);
+      assert.equal(readAs(account, read), 'of root');
+      assert.deepEqual([process.geteuid?.(), process.getegid?.(), process.getgroups?.()], was);
     });
 
     it(`${server}: leaves nothing behind`, async (t) => {
