@@ -57,7 +57,7 @@ function bench({ concurrency = 32 } = {}) {
 
 describe('an endpoint that fails', () => {
   const failures: [title: string, answer: Answer, told: string][] = [
-    ['500', { status: 500 }, '500'],
+    ['502', { status: 502 }, '502'],
     ['503', { status: 503 }, '503'],
     ['429 without Retry-After', { status: 429 }, '429'],
     [
@@ -160,16 +160,54 @@ describe('an endpoint that fails', () => {
     assert.equal((await works?.send(request))?.status, 200);
   });
 
+  it('with a quick 500, which may be about what was asked, keeps nobody else out', async () => {
+    const on = bench();
+    on.answer({ status: 500 });
+    for (let n = 0; n < 20; n++) assert.equal(await on.send(), '500');
+    on.answer({});
+    assert.equal(await on.send(), '200');
+    assert.deepEqual(on.changes, []);
+    on.gate.close();
+  });
+
+  it('with a 500 that takes its time is not asked after five times', async () => {
+    const on = bench();
+    on.answer(async () => {
+      await sleep(1020);
+      return { status: 500 };
+    });
+    await Promise.all(Array.from({ length: 5 }, () => on.send()));
+    assert.equal(await on.send(), 'provider_paused');
+    on.gate.close();
+  });
+
+  it('and then has a 500 for somebody is not back, and works again with the next answer', async () => {
+    const on = bench();
+    on.answer({ status: 503 });
+    for (let n = 0; n < 5; n++) await on.send();
+    await sleep(1200);
+    on.answer({ status: 500 });
+    assert.equal(await on.send(), '500');
+    assert.equal(on.changes.length, 1);
+    on.answer({});
+    assert.equal(await on.send(), '200');
+    assert.deepEqual(
+      on.changes.map(({ paused }) => paused),
+      [true, false],
+    );
+    on.gate.close();
+  });
+
   it('keeps nobody waiting in the queue', async () => {
     const on = bench({ concurrency: 5 });
     on.answer(async () => {
       await sleep(50);
-      return { status: 500 };
+      return { status: 502 };
     });
     const startedAt = performance.now();
     const answers = await Promise.all(Array.from({ length: 100 }, () => on.send()));
     // Those whose turn comes while the five are failing.
-    assert.ok(answers.filter((each) => each === '500').length < 10);
+    assert.ok(answers.filter((each) => each === '502').length < 10);
     assert.ok(answers.filter((each) => each === 'provider_paused').length > 90);
     assert.ok(performance.now() - startedAt < 200);
     on.gate.close();
