@@ -19,7 +19,7 @@ export function withUsers(
 ): Judge {
   function seenOf({ host }: Credentials, { localpart, subject }: Accepted): Seen {
     if (pins && subject === undefined) warn(NO_SUBJECT);
-    return { host, localpart, pin: pins ? subject : undefined };
+    return { host, localpart, pin: pins ? (subject ?? 'unsaid') : undefined };
   }
 
   return {
@@ -44,7 +44,11 @@ export function withUsers(
 const NO_SUBJECT =
   'the provider says no sub: nobody can tell whether a name was given to somebody else in the meantime (pin_subject)';
 
-function changed({ host }: Credentials, { localpart, method }: Accepted): Refused {
-  const detail = `the provider has another subject of this name than before: if that is right, extauth-oauth users unpin ${localpart}@${host}`;
+function changed({ host }: Credentials, { localpart, method, subject }: Accepted): Refused {
+  const has =
+    subject === undefined
+      ? 'says no subject of this name, and did before'
+      : 'has another subject of this name than before';
+  const detail = `the provider ${has}: if that is right, extauth-oauth users unpin ${localpart}@${host}`;
   return { ...refused('subject_changed', detail), method };
 }

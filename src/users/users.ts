@@ -24,8 +24,8 @@ export interface Pin {
 export interface Seen {
   readonly host: string;
   readonly localpart: string;
-  /** `undefined` where the provider says no subject. */
-  readonly pin: Pin | undefined;
+  /** `unsaid` where the provider says no subject; `undefined` where none is asked for (`pin_subject`). */
+  readonly pin: Pin | 'unsaid' | undefined;
 }
 
 export interface UsersOptions {
@@ -143,6 +143,13 @@ export function createUsers({ state, wallClock }: UsersOptions): Users {
     return isOurs;
   }
 
+  /** Who does not say a subject is not the one whose the localpart is. */
+  async function isNobodys(name: string): Promise<boolean> {
+    if ((await state.get(name)) !== undefined) return false;
+    remember(name, NOBODYS);
+    return true;
+  }
+
   async function record(name: string, { host, localpart }: Seen): Promise<void> {
     const day = today();
     // No provider has such names; who had one would be unknown.
@@ -158,13 +165,16 @@ export function createUsers({ state, wallClock }: UsersOptions): Users {
   return {
     async admit(seen) {
       const { host, localpart, pin } = seen;
-      if (pin !== undefined && !(await owns(nameOf(PIN, host, localpart), pin))) return false;
+      const place = nameOf(PIN, host, localpart);
+      if (pin === 'unsaid' && !(await isNobodys(place))) return false;
+      if (typeof pin === 'object' && !(await owns(place, pin))) return false;
       const name = nameOf(RECORD, host, localpart);
       if (!isRecent(name, today())) await record(name, seen);
       return true;
     },
     isAdmitted({ host, localpart, pin }) {
-      const isOwn = pin === undefined || isRecent(nameOf(PIN, host, localpart), textOf(pin));
+      const isOwn =
+        pin === undefined || isRecent(nameOf(PIN, host, localpart), pin === 'unsaid' ? NOBODYS : textOf(pin));
       return isOwn && isRecent(nameOf(RECORD, host, localpart), today());
     },
     isKnown(host, localpart) {
@@ -211,6 +221,8 @@ export function createUsers({ state, wallClock }: UsersOptions): Users {
   }
 }
 
+/** What is remembered of a localpart that no subject owns; the text of a pin is never empty. */
+const NOBODYS = '';
 /** Characters of a digest. */
 const SEAL = 43;
 
