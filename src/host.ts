@@ -11,7 +11,7 @@ import type { Provider } from './oauth/provider.ts';
 import { type Once, once } from './once.ts';
 import type { Kept } from './state/index.ts';
 import type { Soon } from './state/state.ts';
-import type { Exists } from './users/exists.ts';
+import type { Exists, Room } from './users/exists.ts';
 import { withUsers } from './users/judge.ts';
 import type { Users } from './users/users.ts';
 
@@ -46,6 +46,8 @@ export interface Shared {
   readonly directory: Directory;
   readonly guards: Guards;
   readonly users: Users;
+  /** For questions to directories. */
+  readonly room: Room;
 }
 
 /** What the others of its process want of a virtual host. */
@@ -93,7 +95,7 @@ export function createHost(
     if (lookup !== undefined) {
       const { createExists, createLookup } = await import('./users/index.ts');
       const ask = createLookup({ settings: lookup, provider: providers[0], rules: first, now });
-      directory = createExists({ lookup: ask, isKnown: common.users.isKnown, warn, now });
+      directory = createExists({ lookup: ask, isKnown: common.users.isKnown, warn, now, room: common.room });
     }
     const watched = keepsUsers
       ? withUsers(inner, { users: common.users, pins, warn, onAdmitted: directory?.seen })
@@ -122,12 +124,11 @@ export function createHost(
       return existsNow(localpart, name, deadlineAt);
     },
     async forgetUser(localpart, name) {
-      const { auth, guards, users } = await shared();
+      const { guards, users } = await shared();
       directory?.forget(localpart, name);
-      const account = auth.accountAt(settings.providers[0], localpart, name);
       try {
         await users.forget(name, localpart);
-        await guards.forgetUser({ host: name, localpart }, account);
+        await guards.forgetUser({ host: name, localpart });
       } catch (error) {
         options.warn?.(
           'a user who was removed is still in the store, which is away: extauth-oauth users forget removes him there',

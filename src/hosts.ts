@@ -72,6 +72,9 @@ export function createHosts(config: Config, options: HostOptions): Hosts {
   };
 }
 
+/** Questions to directories at a time, of all virtual hosts. */
+const MOST_LOOKUPS = 16;
+
 /** Of more than these, each asks its provider when its first user comes. */
 const WARM_HOSTS = 4;
 
@@ -101,6 +104,8 @@ async function load(
     directory: auth.createDirectory({ observe, now, onKeysChanged: forgetAll }),
     guards: createGuards({ ...common, onPause, onForgotten, step }),
     users,
+    // At least half of the way to the provider is for logins.
+    room: { taken: 0, size: Math.max(1, Math.min(MOST_LOOKUPS, limits.provider_concurrency >> 1)) },
   };
 }
 

@@ -48,6 +48,7 @@ describe('whether a user exists', () => {
       isKnown: (_, localpart) => known.has(localpart),
       warn: (message) => void warnings.push(message),
       now: () => time,
+      room: { taken: 0, size: 16 },
     });
   });
 
@@ -113,6 +114,49 @@ describe('whether a user exists', () => {
     const answers = await Promise.all(Array.from({ length: 100 }, (_, n) => ask(`u${n}`)));
     assert.deepEqual(new Set(answers), new Set([true]));
     assert.deepEqual([asked.length, mostFlying], [16, 16]);
+  });
+
+  it('is asked of so many at a time at all hosts together, which leaves a way for logins', async () => {
+    const room = { taken: 0, size: 2 };
+    const asked: string[] = [];
+    const hosts = [1, 2].map(() =>
+      createExists({
+        lookup(localpart) {
+          asked.push(localpart);
+          return sleep(20, false);
+        },
+        isKnown: () => true,
+        warn() {},
+        now: () => performance.now(),
+        room,
+      }),
+    );
+    const askAll = () =>
+      Promise.all(['a', 'b', 'c'].map((name, n) => hosts[n % 2]?.ask(name, HOST, performance.now() + 1000)));
+    await askAll();
+    assert.deepEqual(asked, ['a', 'b']);
+    await sleep(50);
+    await hosts[1]?.ask('d', HOST, performance.now() + 1000);
+    assert.deepEqual([asked, room.taken], [['a', 'b', 'd'], 0]);
+  });
+
+  it('is no for a name that is longer than any (RFC 7622 section 3.3), and nobody is asked', async () => {
+    assert.equal(await ask('é'.repeat(512)), false);
+    assert.equal(await ask('x'.repeat(1023)), true);
+    assert.equal(asked.length, 1);
+  });
+
+  it('is not waited for because the store of who has logged in is slow', async () => {
+    const slow = createExists({
+      lookup: () => new Promise<boolean>(() => {}),
+      isKnown: () => sleep(240, true),
+      warn() {},
+      now: () => performance.now(),
+      room: { taken: 0, size: 16 },
+    });
+    const started = performance.now();
+    assert.equal(await slow.ask('alice', HOST, started + 8000), true);
+    assert.ok(performance.now() - started < atOnce + slack);
   });
 
   it('is not the same at another host', async () => {

@@ -299,6 +299,29 @@ const cases: Case[] = [
         answer: kind === 'webfinger' || kind === 'http' ? 0 : 1,
       }),
     ),
+    ...[400, 422].flatMap((status): Case[] => [
+      {
+        kind,
+        title: `takes no such name (${status})`,
+        localpart: 'stränger',
+        script: { status, body: {} },
+        answer: 0,
+      },
+      {
+        kind,
+        title: `takes no so long name (${status})`,
+        localpart: 'x'.repeat(65),
+        script: { status, body: {} },
+        answer: 0,
+      },
+      {
+        kind,
+        title: `says ${status} of a plain name`,
+        localpart: 'a.b-c+d',
+        script: { status, body: {} },
+        answer: 1,
+      },
+    ]),
     { kind, title: 'finds the name too long', script: { status: 414 }, answer: 0 } as const,
     { kind, title: 'has her', script: { body: listing[kind](['alice']) }, answer: 1 } as const,
     { kind, title: 'calls her Alice', script: { body: listing[kind](['Alice']) }, answer: 1 } as const,
@@ -571,9 +594,13 @@ describe('a directory of the kind', () => {
         asked ??
         {
           scim: [`/Users?filter=${encodeURIComponent(`userName eq "${localpart}"`)}&count=20`],
-          keycloak: [`/users?username=${localpart}&exact=true&briefRepresentation=true&max=20`],
-          webfinger: [`?resource=${encodeURIComponent(`acct:${localpart}@${hostOf(index)}`)}`],
-          http: [`/${localpart}`],
+          keycloak: [
+            `/users?username=${encodeURIComponent(localpart)}&exact=true&briefRepresentation=true&max=20`,
+          ],
+          webfinger: [
+            `?resource=${encodeURIComponent(`acct:${encodeURIComponent(localpart)}@${hostOf(index)}`)}`,
+          ],
+          http: [`/${encodeURIComponent(localpart)}`],
         }[kind];
       assert.deepEqual(
         provider.seen.map(({ method, url, headers }) => [method, url, headers.authorization]),

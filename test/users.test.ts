@@ -67,6 +67,23 @@ describe('a user', () => {
     assert.equal(users.isAdmitted(seen), true, 'the next day has its own record');
   });
 
+  it("who says no subject may have a name that is nobody's, and no other", async () => {
+    const [users, other] = [worker(), worker()];
+    const who = { host: HOST, localpart: 'alice' };
+    const silent = { ...who, pin: 'unsaid' } as const;
+    assert.equal(await users.admit(silent), true);
+    assert.equal(users.isAdmitted(silent), true);
+    assert.equal(await other.admit({ ...who, pin: pin('a1') }), true);
+    assert.equal(await other.admit(silent), false);
+    assert.equal(other.isAdmitted(silent), false);
+    time += 61_000;
+    assert.equal(users.isAdmitted(silent), false, 'what another process has written counts within a minute');
+    assert.equal(await users.admit(silent), false);
+    assert.equal(await users.admit({ ...who, pin: undefined }), true, 'pin_subject: false');
+    await users.unpin(HOST, 'alice');
+    assert.equal(await users.admit(silent), true);
+  });
+
   const strangers: [title: string, pin: ReturnType<typeof pin>][] = [
     ['another subject', pin('a2')],
     ['the subject of another provider', pin('a1', 'https://other.example')],
@@ -256,11 +273,36 @@ describe('a name that two people of the provider have', () => {
     assert.equal(command(file, 'unpin', 'nonsense').status, 2);
     assert.equal(command(file, 'unpin', `alice@${HOST}`).status, 0);
     assert.deepEqual(await logIn('second'), [1, 1, 1]);
-    assert.deepEqual(await logIn(undefined), [1, 1], 'who has no subject is not compared');
+    assert.deepEqual(await logIn(undefined), [0, 0], 'who says no subject is not the one who did');
     assert.equal(await bridge.ask(`removeuser:alice:${HOST}`), 0);
     assert.equal(await bridge.ask(`isuser:alice:${HOST}`), 0);
     assert.match(command(file, 'show', `alice@${HOST}`).out, /has not logged in here/);
     await bridge.stop();
+  });
+
+  it('keeps to its line where it is listed, whatever its subject has in it', async () => {
+    const file = config({ state: `lmdb:${temporaryFolder()}/state` });
+    bridge = startBridge({ config: file });
+    sub = 'x of y\nroot@chat.example  2026-01-01 2026-01-01 mallory';
+    assert.equal(await bridge.ask(`auth:alice:${HOST}:password`), 1);
+    await bridge.stop();
+    for (const args of [['list'], ['show', `alice@${HOST}`]])
+      assert.doesNotMatch(command(file, ...args).out, /^root@/m);
+    assert.equal(command(file, 'list').out.trim().split('\n').length, 1);
+  });
+
+  it('gives nobody new tries by leaving: what was guessed wrong is counted by account', async () => {
+    scripted.set('token', { status: 400, body: { error: 'invalid_grant' } });
+    bridge = startBridge({ config: config({ limits: { wrong_passwords: '3/15m' } }) });
+    const tried = () => scripted.seen.filter(({ endpoint }) => endpoint === 'token').length;
+    const before = tried();
+    for (let n = 0; n < 9; n++) {
+      assert.equal(await bridge.ask(`auth:alice:${HOST}:guess-${n}`), 0);
+      for (const name of ['alice', 'alíce']) await bridge.ask(`removeuser:${name}:${HOST}`);
+    }
+    assert.equal(tried() - before, 3);
+    await bridge.stop();
+    scripted.set('token', { body: { access_token: 'granted', token_type: 'Bearer' } });
   });
 
   it("is nobody in particular's without a state that lasts, unless pin_subject says so", async () => {

@@ -152,9 +152,12 @@ const shown = (user: User): Record<string, string> => ({
   'first login': user.first,
   'last login': user.last,
   issuer: user.pin?.issuer ?? 'not pinned',
-  subject: user.pin?.sub ?? 'not pinned',
+  subject: user.pin === undefined ? 'not pinned' : oneLine(user.pin.sub),
 });
-const pinned = ({ pin }: User): string => (pin === undefined ? 'not pinned' : `${pin.sub} of ${pin.issuer}`);
+const pinned = ({ pin }: User): string =>
+  pin === undefined ? 'not pinned' : `${oneLine(pin.sub)} of ${oneLine(pin.issuer)}`;
+/** A line is a user. */
+const oneLine = (text: string): string => text.replace(/[\t\n]/g, ' ');
 
 function parseJid(text: string): Jid | undefined {
   const at = text.lastIndexOf('@');

@@ -34,10 +34,10 @@ export interface Guards {
   guard(judge: Judge, settings: HostSettings, remembered: Remembered): Judge;
   forget(): void;
   /**
-   * Removes what is remembered of a user, and of the account that passwords of this name are tried on. Rejects where the
-   * store is away, and keeps what it has.
+   * Removes what is remembered of a user's logins. Rejects where the store is away, and keeps what it has. Not the wrong
+   * passwords that were counted: users remove their accounts themselves (XEP-0077), and several names may be one account.
    */
-  forgetUser(user: Forgotten, account: string): Promise<void>;
+  forgetUser(user: Forgotten): Promise<void>;
   close(): void;
 }
 
@@ -78,9 +78,8 @@ export function createGuards(options: GuardsOptions): Guards {
       });
     },
     forget: verdicts.forget,
-    async forgetUser(user, account) {
+    async forgetUser(user) {
       await forgetVerdicts(state, user);
-      await budget.forget(account);
       await tellForgotten(state);
       if (state.isAway === true) throw new Error('state: the store is away');
     },

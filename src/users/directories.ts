@@ -53,9 +53,7 @@ function scim({ url, active_only }: LookupSettings, { username, isSame }: Asked)
     url: `${endpoint}?${queryOf({ filter, count: `${PAGE}` })}`,
     endpoint,
     isFound(response) {
-      // Some servers read no escapes. They have nobody of such a name that they could tell us of.
-      if (response.status === 400 && /["\\]/.test(username)) return false;
-      if (isTooLong(response.status)) return false;
+      if (isNoName(response, username)) return false;
       const answer = objectIn(response);
       const total = member(answer, 'totalResults');
       if (typeof total !== 'number') throw senseless(response, 'has no totalResults');
@@ -78,7 +76,7 @@ function keycloak({ url, active_only }: LookupSettings, { username, isSame }: As
     url: `${endpoint}?${queryOf(query)}`,
     endpoint,
     isFound(response) {
-      if (isTooLong(response.status)) return false;
+      if (isNoName(response, username)) return false;
       const users = listOf(jsonIn(response), response);
       const found = users.find((user) => isNamed(user, 'username', isSame));
       if (found !== undefined) return !active_only || member(found, 'enabled') !== false;
@@ -97,7 +95,7 @@ function webfinger(
     url: `${url}?${queryOf({ resource })}`,
     endpoint: url,
     isFound(response) {
-      if (isGone(response)) return false;
+      if (isGone(response) || isNoName(response, localpart)) return false;
       const answer = objectIn(response);
       const aliases = member(answer, 'aliases');
       const names = [member(answer, 'subject'), ...(Array.isArray(aliases) ? aliases : [])];
@@ -138,7 +136,7 @@ function http(settings: LookupSettings, { localpart, host, isSame }: Asked): Que
     url: filled(url, { localpart, host }),
     endpoint,
     isFound(response) {
-      if (isGone(response)) return false;
+      if (isGone(response) || isNoName(response, localpart)) return false;
       const users = objectsAt(jsonIn(response), path.slice(0, -1), response);
       const name = path.at(-1) ?? '';
       if (users.some((user) => typeof member(user, name) !== 'string'))
@@ -190,10 +188,15 @@ const isUpwards = (name: string): boolean => /(?:^|[/\\])\.{1,2}(?:[/\\]|$)/.tes
 
 const withoutSlash = (url: string): string => url.replace(/\/+$/, '');
 
-const isGone = ({ status }: HttpResponse): boolean => status === 404 || status === 410 || isTooLong(status);
+const isGone = ({ status }: HttpResponse): boolean => status === 404 || status === 410;
 
-/** Nobody has a name that does not fit into an address, of at least 8,000 bytes (RFC 9110 section 4.1). */
-const isTooLong = (status: number): boolean => status === 414;
+/**
+ * Some servers read no escapes, others take letters, digits and a certain length only: they have nobody of a name that they
+ * find wrong. Of a plain one it is us who ask wrongly. And nobody has a name that does not fit into an address, of at least
+ * 8,000 bytes (RFC 9110 section 4.1).
+ */
+const isNoName = ({ status }: HttpResponse, name: string): boolean =>
+  status === 414 || ((status === 400 || status === 422) && !/^[\w.@+-]{1,64}$/.test(name));
 
 function jsonIn(response: HttpResponse): JsonObject | readonly unknown[] {
   const { status, hostname } = response;

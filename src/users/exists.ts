@@ -5,12 +5,20 @@ import { ProviderError } from '../oauth/errors.ts';
 import type { Soon } from '../state/state.ts';
 import type { Lookup } from './lookup.ts';
 
+/** Questions under way, of all virtual hosts together. */
+export interface Room {
+  taken: number;
+  readonly size: number;
+}
+
 export interface ExistsOptions {
   readonly lookup: Lookup;
   /** Whether somebody of this name has logged in. */
   readonly isKnown: (host: string, localpart: string) => Soon<boolean>;
   /** For the operator: what waiting does not mend. The same text again is not said again. */
   readonly warn: (message: string) => void;
+  /** The way to the provider is there for logins, and whoever asks for many strangers must not fill it. */
+  readonly room: Room;
   /** Milliseconds of a monotonic clock. */
   readonly now: () => number;
 }
@@ -46,12 +54,12 @@ const IN_VAIN = 500;
 const HURRY = 10_000;
 /** One question with all that belongs to it: metadata, a token, the answer. */
 const TIMEOUT = 10_000;
-/** Questions at a time: the way to the provider is there for logins, and whoever asks for many strangers must not fill it. */
-const MAX_FLIGHTS = 16;
 /** Users of whom an answer is kept. */
 const MAX_ANSWERS = 10_000;
+/** Bytes of a localpart (RFC 7622 section 3.3): nobody has a longer one. */
+const LONGEST = 1023;
 
-export function createExists({ lookup, isKnown, warn, now }: ExistsOptions): Exists {
+export function createExists({ lookup, isKnown, warn, now, room }: ExistsOptions): Exists {
   // Not by `max`: lru-cache would make room for all of them at once.
   const answers = new LRUCache<string, Answer>({ maxSize: MAX_ANSWERS, sizeCalculation: () => 1 });
   const flights = new Map<string, Promise<boolean | undefined>>();
@@ -62,7 +70,8 @@ export function createExists({ lookup, isKnown, warn, now }: ExistsOptions): Exi
     const name = nameOf(localpart, host);
     const flying = flights.get(name);
     if (flying !== undefined) return flying;
-    if (flights.size >= MAX_FLIGHTS) return Promise.resolve(undefined);
+    if (room.taken >= room.size) return Promise.resolve(undefined);
+    room.taken++;
     const before = answers.get(name);
     const flight = lookup(localpart, host, AbortSignal.timeout(TIMEOUT))
       .then(
@@ -77,7 +86,10 @@ export function createExists({ lookup, isKnown, warn, now }: ExistsOptions): Exi
           return undefined;
         },
       )
-      .finally(() => flights.delete(name));
+      .finally(() => {
+        room.taken--;
+        flights.delete(name);
+      });
     flights.set(name, flight);
     return flight;
   }
@@ -89,19 +101,22 @@ export function createExists({ lookup, isKnown, warn, now }: ExistsOptions): Exi
     deadlineAt: number,
   ): Promise<boolean> {
     const asked = askNow(localpart, host);
-    // A login is a yes, but that nobody has logged in is not a no. Nor is an old no: he may have come since, and only another
-    // process have seen it.
-    const remembered = last?.found === true || (await isKnown(host, localpart)) || last?.found;
     const startedAt = now();
+    // A login is a yes, but that nobody has logged in is not a no. Nor is an old no: he may have come since, and only another
+    // process have seen it. A store that does not answer in time says no more than one that is away.
+    const known = last?.found === true || (await within(PATIENCE, Promise.resolve(isKnown(host, localpart))));
+    const remembered = known === undefined ? true : known || last?.found;
     const hurried = remembered !== undefined || startedAt < hurriedUntil;
     const left = deadlineAt - startedAt;
-    const found = await within(hurried ? Math.min(PATIENCE, left) : left, asked);
+    const waited = now() - startedAt;
+    const found = await within((hurried ? Math.min(PATIENCE, left) : left) - waited, asked);
     if (found === undefined && now() - startedAt >= IN_VAIN) hurriedUntil = now() + HURRY;
     return found ?? remembered ?? true;
   }
 
   return {
     ask(localpart, host, deadlineAt) {
+      if (Buffer.byteLength(localpart) > LONGEST) return false;
       const last = answers.get(nameOf(localpart, host));
       if (last !== undefined) {
         const age = (now() - last.at) / (last.found ? FOUND : NOT_FOUND);
