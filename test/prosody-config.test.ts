@@ -53,6 +53,54 @@ describe('prosody.cfg.lua', () => {
     });
   }
 
+  it('is read where a table is doubled until no memory holds it', () => {
+    const tables = Array.from({ length: 40 }, (_, n) => `local t${n + 1} = { t${n}, t${n} }`);
+    const { global, notUnderstood } = read(
+      ['local t0 = { "x", "x" }', ...tables, 'b = t40', 'c = 1'].join('\n'),
+    );
+    assert.equal(global.get('c')?.value, 1);
+    assert.ok(JSON.stringify(global.get('b') ?? []).length < 1_000_000);
+    assert.ok(notUnderstood.some(({ why }) => why.includes('too long')));
+  });
+
+  it('is read, as far as a thousand files, where those included include others twice', () => {
+    const files = Array.from({ length: 20 }, (_, n) => [`${n}.lua`, `Include "${n + 1}.lua"\n`.repeat(2)]);
+    const { files: found, notUnderstood } = read(Object.fromEntries([...files, ['20.lua', 'a = 1']]));
+    assert.equal(found.length, 1000);
+    assert.ok(notUnderstood.some(({ why }) => why.includes('one file too many')));
+  });
+
+  for (const deep of ['1+'.repeat(20_000).concat('1'), `a${'.b'.repeat(20_000)}`])
+    it(`is refused in words where it is nested too deeply: ${deep.slice(0, 5)}…`, () => {
+      assert.throws(() => read(`option = ${deep}`), ServerConfigError);
+    });
+
+  const patterns: [pattern: string, found: readonly string[]][] = [
+    ['*.lua', ['conf.lua', 'x.cfg.lua']],
+    ['c?nf*a', ['conf.lua']],
+    ['*.*.lua', ['x.cfg.lua']],
+    ['????.lua', ['conf.lua']],
+    ['*', ['conf.lua', 'conf.luac', 'x.cfg.lua', `${'a'.repeat(200)}`]],
+    [`${'*a'.repeat(40)}b`, []],
+  ];
+  for (const [pattern, expected] of patterns)
+    it(`includes by ${pattern.slice(0, 12)} what Prosody would, and keeps nobody waiting`, () => {
+      const names = ['a'.repeat(200), 'conf.lua', 'conf.luac', '.hidden.lua', 'x.cfg.lua'];
+      const files = names.map((name) => [`d/${name}`, 'a = 1'] as const);
+      const { files: found, folder } = read({
+        'prosody.cfg.lua': `Include "d/${pattern}"`,
+        ...Object.fromEntries(files),
+      });
+      const included = found.slice(1).map((file) => file.slice(`${folder}/d/`.length));
+      assert.deepEqual(included.toSorted(), expected.toSorted());
+    });
+
+  it('shows no word that may be a secret whose quotes were forgotten', () => {
+    assert.deepEqual(unclear('client_secret = canary'), [
+      '1: client_secret = …: nothing of this file says what it is',
+    ]);
+  });
+
   it('is read where a text is doubled until no memory holds it', () => {
     const text = `local a = "x"\n${'a = a .. a\n'.repeat(60)}b = a\nc = 1\n`;
     const { global, notUnderstood } = read(text);
@@ -129,7 +177,7 @@ describe('prosody.cfg.lua', () => {
     assert.deepEqual(values(hosts.get('im.example')), { client: 'changed' });
     assert.deepEqual(
       notUnderstood.map(({ text, why }) => `${text}: ${why}`),
-      ['nothing = realm: realm: nothing of this file says what it is'],
+      ['nothing = …: nothing of this file says what it is'],
     );
   });
 

@@ -27,6 +27,8 @@ export interface ReadOptions {
 
 /** Includes of includes; more is a circle. */
 const MAX_DEPTH = 20;
+/** As often as they are included: files that include others twice are a few that stand for millions. */
+const MAX_FILES = 1000;
 
 /** `left`: values that may still be looked at. */
 type Macros = ReadonlyMap<string, unknown> & { left: number };
@@ -95,6 +97,7 @@ interface Reading {
 /** Options in their order, those of included files where the include stands. */
 function readPairs(file: string, reading: Reading): [name: string, value: unknown][] {
   if (reading.depth > MAX_DEPTH) throw new ServerConfigError({ file, what: 'includes itself' });
+  if (reading.files.length >= MAX_FILES) throw new ServerConfigError({ file, what: 'is one file too many' });
   reading.files.push(file);
   const document = parse(file, reading);
   if (document === undefined || document === null) return [];
@@ -144,20 +147,31 @@ function parse(file: string, { load, root }: Reading): unknown {
           : `cannot be read (${code})`;
     throw new ServerConfigError({ file, what: found });
   }
+  let document: unknown;
   try {
-    return load(text, { json: true });
+    document = load(text, { json: true });
   } catch (error) {
     // Without the excerpt: there may be a password in it.
     const { reason, mark } = error as { reason?: string; mark?: { line: number } };
     const what = reason?.split(/[:;"'`<(!*&]/)[0]?.trim() ?? 'unreadable';
     throw new ServerConfigError({ file, line: mark && mark.line + 1, what: `is not valid YAML: ${what}` });
   }
+  if (!isSmall(document, { left: MAX_VALUES }))
+    throw new ServerConfigError({ file, what: 'stands for too many values' });
+  return document;
 }
 
 /** An alias may stand for what it stands in. No configuration is so deep. */
 const MAX_NESTING = 100;
 /** Nor has one so many values: aliases of aliases are a few lines that stand for billions. What is beyond is left as it is. */
 const MAX_VALUES = 100_000;
+
+/** Whether a document is no larger than a configuration is, each alias counted as what it stands for. */
+function isSmall(value: unknown, room: { left: number }, depth = 0): boolean {
+  if (--room.left < 0 || depth > MAX_NESTING) return false;
+  if (typeof value !== 'object' || value === null) return true;
+  return Object.values(value).every((each) => isSmall(each, room, depth + 1));
+}
 
 /** A value that is a macro's name is what the macro means; since 24.12 `@NAME@` is, too, also inside of a text. */
 function replaceMacros(value: unknown, macros: Macros, inside: readonly string[] = [], depth = 0): unknown {

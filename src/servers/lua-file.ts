@@ -37,15 +37,30 @@ export function parseLua(file: string): luaparse.Chunk {
 
 /** The files of an Include with * or ? in its last part. Prosody takes them as they lie in the folder: unsorted. */
 export function matching(path: string): string[] {
-  const pattern = basename(path)
-    .replace(/[^\w*?]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.');
-  const wanted = new RegExp(`^${pattern}$`, 's');
+  const pattern = basename(path);
   return readdirSync(dirname(path))
-    .filter((name) => !name.startsWith('.') && wanted.test(name))
+    .filter((name) => !name.startsWith('.') && isMatch(pattern, name))
     .sort()
     .map((name) => resolve(dirname(path), name));
+}
+
+/** Goes back to the last asterisk alone, so that a pattern with many of them takes no longer than name times pattern. */
+function isMatch(pattern: string, name: string): boolean {
+  let [at, from, star, taken] = [0, 0, -1, 0];
+  while (from < name.length) {
+    if (pattern[at] === '*') {
+      star = at++;
+      taken = from;
+    } else if (pattern[at] === '?' || pattern[at] === name[from]) {
+      at++;
+      from++;
+    } else if (star === -1) return false;
+    else {
+      at = star + 1;
+      from = ++taken;
+    }
+  }
+  return /^\**$/.test(pattern.slice(at));
 }
 
 /** Visits all that a statement is made of. */

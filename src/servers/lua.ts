@@ -36,7 +36,7 @@ export function readValue(expression: Expression, reading: Reading): Known {
     case 'Identifier':
       return reading.lookup(expression);
     case 'TableConstructorExpression':
-      return { value: table(expression.fields, reading) };
+      return bounded(table(expression.fields, reading), expression);
     case 'MemberExpression':
     case 'IndexExpression':
       return member(expression, reading);
@@ -150,6 +150,18 @@ function table(
   }
   if (named.length === 0) return list;
   return Object.fromEntries([...list.map((value, index) => [String(index + 1), value] as const), ...named]);
+}
+
+/** Values in a table. One that stands twice in the next, line by line, is a few lines that stand for billions. */
+const MAX_VALUES = 100_000;
+const sizes = new WeakMap<object, number>();
+
+function bounded(table: LuaValue, expression: Expression): Known {
+  const within = Object.values(Object(table)) as LuaValue[];
+  const size = within.reduce((sum: number, each) => sum + (sizes.get(Object(each)) ?? 1), 1);
+  if (size > MAX_VALUES) return { unknown: expression, why: 'it is too long' };
+  sizes.set(Object(table), size);
+  return { value: table };
 }
 
 /** Calls whose text is the name of something, and never a secret itself. */

@@ -58,8 +58,12 @@ export function readProsodyConfig(file: string): ProsodyConfig {
   return { ...found, components: [...found.components.keys()] };
 }
 
+/** As often as they are included: a few files that include each other twice stand for billions. */
+const MAX_FILES = 1000;
+
 /** Each file begins outside of all hosts, and sees no variable of another. */
 function readInto(found: Found, file: string, including: readonly string[]): void {
+  if (found.files.length >= MAX_FILES) throw new ServerConfigError({ file, what: 'is one file too many' });
   const { body } = parseLua(file);
   found.files.push(file);
   /** Where options go; undefined when only the running server knows. */
@@ -67,7 +71,12 @@ function readInto(found: Found, file: string, including: readonly string[]): voi
   /** Options set in this file so far, for who reads them back. */
   const set: Scope = new Map();
 
-  run(body, [new Map()]);
+  try {
+    run(body, [new Map()]);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new ServerConfigError({ file, what: 'is nested too deeply' });
+  }
 
   function run(statements: readonly Statement[], outer: readonly Scope[]): void {
     const scopes = [...outer];
@@ -157,10 +166,12 @@ function readInto(found: Found, file: string, including: readonly string[]): voi
     if ('unknown' in known) {
       // An earlier value would be a guess.
       target?.delete(name);
+      // A word alone may be a text whose quotes were forgotten.
+      const isWord = source?.type === 'Identifier' && !source.name.startsWith('ENV_');
       note(
         at,
-        `${name} = ${source === undefined ? outline(known.unknown) : outline(source)}`,
-        `${outline(known.unknown)}: ${known.why}`,
+        `${name} = ${isWord ? '…' : outline(source ?? known.unknown)}`,
+        isWord ? known.why : `${outline(known.unknown)}: ${known.why}`,
       );
     } else if (target === undefined) {
       note(at, `${name} = …`, 'which host it is for is known to the running server only');
