@@ -6,6 +6,7 @@ import type { Account } from './access.ts';
 import { become } from './become.ts';
 import type { Environment } from './environment.ts';
 import { type Finding, fault, ok } from './finding.ts';
+import { shownCommand } from './program.ts';
 
 export interface Trial {
   readonly what: string;
@@ -54,7 +55,7 @@ export async function tryAsUser(trial: Trial): Promise<Finding> {
     );
   return fault(what, `started as ${account.name} it ${end}, and does not answer${reason(stderr)}`, {
     why: 'every login is refused',
-    line: `setpriv --reuid ${account.name} --regid ${account.gids[0]} --init-groups ${command}`,
+    line: `setpriv --reuid ${account.name} --regid ${account.gids[0]} --init-groups ${shownCommand(command)}`,
   });
 }
 

@@ -47,7 +47,10 @@ export function examineProgram(command: string, options: ProgramOptions): Progra
     : `${what} = "/usr/lib/node_modules/extauth-oauth/bin/extauth-oauth-prosody"`;
 
   if (file === undefined || root.real(file) === undefined) {
-    const found = file === undefined ? `no ${name} in the server's PATH (${path})` : `${file} does not exist`;
+    const found =
+      file === undefined
+        ? `no ${shownCommand(name)} in the server's PATH (${path})`
+        : `${shownCommand(file)} does not exist`;
     findings.push(fault(what, found, { why, line }));
   } else {
     for (const each of chain) findings.push(...examineFile(each));
@@ -72,7 +75,7 @@ export function examineProgram(command: string, options: ProgramOptions): Progra
       );
     if (!isOurs && findings.length === 0)
       findings.push(
-        warning(what, `${command.slice(0, 120)}: is not this program`, {
+        warning(what, `${shownCommand(command)}: is not this program`, {
           why: 'logins are judged by something else, whatever is configured here',
           line,
         }),
@@ -162,4 +165,13 @@ export function commandWords(command: string): readonly string[] {
     } else if (first === 'exec' || /^[A-Za-z_]\w*=/.test(first)) words.shift();
     else return words;
   }
+}
+
+/** The program, and the script that it runs: further arguments, and the variables before it, may be secrets. */
+export function shownCommand(command: string): string {
+  const [name = '', script = '', ...others] = commandWords(command);
+  const isFile = /^\/[\w./-]+$/.test(script);
+  return [name, isFile ? script : '', others.length > 0 || (script !== '' && !isFile) ? '…' : '']
+    .filter((word) => word !== '')
+    .join(' ');
 }

@@ -3,6 +3,7 @@
 import type { Config } from '../config/load.ts';
 import type { LuaValue } from '../servers/prosody-config.ts';
 import { type Finding, fault, warning } from './finding.ts';
+import { shownCommand } from './program.ts';
 import { optionOf, type Prosody } from './prosody.ts';
 import { modulesOf } from './prosody-modules.ts';
 
@@ -42,7 +43,7 @@ function* examineTerminal(config: Prosody, host: string, settings: Config | unde
   else if (!/(?:^|\/)extauth-oauth-prosody$/.test(String(command)))
     yield fault(
       'prosody external_auth_command',
-      `${String(command)} is not our wrapper, extauth-oauth-prosody`,
+      `${shownCommand(String(command))} is not our wrapper, extauth-oauth-prosody`,
       {
         why: 'until a terminal is made raw, it echoes queries: Prosody takes that for answers, and accepts wrong passwords',
         line: 'external_auth_command = "/usr/lib/node_modules/extauth-oauth/bin/extauth-oauth-prosody"',

@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readAs } from '../check/become.ts';
+import { shownCommand } from '../check/program.ts';
 import { type Config, loadConfig } from '../config/index.ts';
 import { createLog } from '../log.ts';
 import { readPlainFile } from '../plain-file.ts';
@@ -122,8 +123,9 @@ async function loginThrough(options: Through): Promise<boolean> {
 
   const { program, from } = await programOf(options);
   const child = { server, program, surroundings };
-  const command = commandOf(child).map(quoted).join(' ');
-  steps.show({ mark: 'good', name: 'program', result: from === '' ? command : `${command} (${from})` });
+  // What stands in the server's file may be a secret; what was typed is shown as it is run.
+  const command = from === '' ? commandOf(child).map(quoted).join(' ') : `${shownCommand(program)} (${from})`;
+  steps.show({ mark: 'good', name: 'program', result: command });
   steps.begin();
   const started = await startChild(child);
   const errors = (): string => started.errors() + (errorsFile === undefined ? '' : readText(errorsFile));
