@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { type Config, loadConfig, locateConfig } from '../src/config/load.ts';
@@ -755,6 +755,13 @@ describe('a client secret', () => {
     writeFileSync(join(folder, 'client_secret'), 'credential');
     chmodSync(join(folder, 'client_secret'), 0o440);
     assert.equal(settings({}, { CREDENTIALS_DIRECTORY: folder }).clientSecret?.reveal(), 'credential');
+  });
+  it('is missed where systemd has one that cannot be read', () => {
+    const folder = temporaryFolder();
+    symlinkSync('client_secret', join(folder, 'client_secret'));
+    const found = problems(provider, { CREDENTIALS_DIRECTORY: folder });
+    assert.equal(found.length, 1);
+    assert.match(found[0] ?? '', /client_secret cannot be read/);
   });
   it('shows nothing, however it is printed', async () => {
     const { clientSecret } = settings({ client_secret: 'planted' });

@@ -1,5 +1,5 @@
 // What is known of one provider made complete: the secrets, keys and certificates that its options name files for.
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { canProveItself } from '../oauth/client-auth.ts';
 import { type ClientKey, readClientKey } from '../oauth/client-key.ts';
@@ -122,9 +122,7 @@ export function completeProvider(
     if (client_secret_file !== undefined) return secrets.line(client_secret_file, at('client_secret_file'));
     const folder = env.CREDENTIALS_DIRECTORY;
     const credentials = folder?.startsWith('/')
-      ? [`client_secret.${pattern}`, 'client_secret']
-          .map((name) => join(folder, name))
-          .filter((file) => existsSync(file))
+      ? [`client_secret.${pattern}`, 'client_secret'].map((name) => join(folder, name)).filter(isThere)
       : [];
     const own = credentials.find((file) => pattern !== '' && file.endsWith(`.${pattern}`));
     if (own !== undefined) return secrets.line(own, at('client_secret'), CREDENTIAL);
@@ -189,5 +187,15 @@ export function completeProvider(
       'http.key_file',
       `${key_file} is not the private key (PEM, without a passphrase) of ${cert_file}`,
     );
+  }
+}
+
+/** Or might be: one that cannot be looked at is a mistake to be told of, and not a client without a secret. */
+function isThere(file: string): boolean {
+  try {
+    statSync(file);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ENOENT';
   }
 }
