@@ -27,6 +27,12 @@ function migrated(lua: string) {
   return migrate(config, { server: 'ejabberd', folder: '/etc/extauth-oauth' });
 }
 
+for (const name of ['../../root/x', 'a b', "a'; reboot; '", 'a"; os.execute("reboot") --'])
+  it(`migrate takes ${name} for no virtual host, and writes nothing by that name`, () => {
+    const lua = `VirtualHost ${JSON.stringify(name)}\nauthentication = "oauth_external"\noauth_external_client_secret = "x"\n`;
+    assert.throws(() => migrated(lua), /no host has such a name/);
+  });
+
 /** `migrate --output`, then `check`, then logins (`user host secret`) at a bridge with what came out. */
 async function migrateAndLogIn(
   files: Readonly<Record<string, string>>,

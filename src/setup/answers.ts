@@ -6,7 +6,7 @@ import { Secret } from '../verdict.ts';
 import type { Asker } from './ask.ts';
 import { type Discovery, discover, issuerFrom } from './discover.ts';
 import { SetupError } from './files.ts';
-import { type Server, servers } from './servers.ts';
+import { isHost, type Server, servers } from './servers.ts';
 import type { Wishes } from './starter.ts';
 
 export interface Flags {
@@ -59,8 +59,7 @@ export async function answers(flags: Flags, asker: Asker | undefined): Promise<A
       ? flags.hosts
       : (await ask(undefined, 'Virtual hosts of the XMPP server')).split(/[\s,]+/);
   for (const host of hosts) {
-    if (!/^[^\s/@*:]+$/.test(host))
-      throw new SetupError(`${host} is no virtual host: what stands behind the @ of a JID`);
+    if (!isHost(host)) throw new SetupError(`${host} is no virtual host: what stands behind the @ of a JID`);
   }
   const server = await ask(flags.server, `Server: ${servers.join(', ')}`, installed());
   const chosen = servers.find((each) => each === server);

@@ -2,8 +2,9 @@
 // said. Pure: what it is given has been read, and what it gives is written by others.
 import type { LuaValue, ProsodyConfig, ProsodyOption } from '../servers/prosody-config.ts';
 import { Secret } from '../verdict.ts';
+import { SetupError } from './files.ts';
 import { type Draft, draftOf, PREFIX } from './migrate-options.ts';
-import { optionsFor, type Server } from './servers.ts';
+import { isHost, optionsFor, type Server } from './servers.ts';
 import { type Entry, toYaml } from './yaml.ts';
 
 export interface Migration {
@@ -34,6 +35,8 @@ export function migrate(
   if (found.length === 0) return undefined;
 
   const hosts = hostsOf(config);
+  for (const host of hosts)
+    if (!isHost(host)) throw new SetupError(`VirtualHost ${JSON.stringify(host)}: no host has such a name`);
   const notes: string[] = [];
   const drafts = hosts.map((host) => [host, draftOf(effective(config, host))] as const);
   const secrets = new Map<string, string>();

@@ -4,6 +4,11 @@ import type { Entry } from './yaml.ts';
 export const servers = ['ejabberd', 'prosody', 'prosody-dovecot', 'mongooseim'] as const;
 export type Server = (typeof servers)[number];
 
+/** A virtual host's name: it becomes part of file names, of lines for a shell and of Lua. */
+export function isHost(name: string): boolean {
+  return /^[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]*$/u.test(name);
+}
+
 /** Whose the secret must be: who reads it is the server that starts us, or the daemon. */
 export function accountFor(server: Server, packaged: boolean): string {
   // Debian's package of ours gives the daemon an account of its own; without it, it runs as Prosody does.
