@@ -11,8 +11,8 @@ import { type LoggedIn, logOut, mustLogIn } from './support/xmpp.ts';
 
 const host = 'a.example';
 const answerWithin = 10_000;
-/** Long enough for every worker's breaker to open, and for its own deadline. */
-const stallFor = 12_000;
+/** Long enough for every worker's breaker to open, and for its own deadline. OUTAGE_SECONDS: another length. */
+const stallFor = Number(process.env.OUTAGE_SECONDS ?? 12) * 1000;
 
 let provider: Scripted;
 let ejabberd: Ejabberd;
