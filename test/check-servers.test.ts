@@ -197,6 +197,16 @@ const ofEjabberd: readonly Case[] = [
     ],
     says: /is 4096: the sample token/,
   },
+  {
+    fixture: 'ejabberd',
+    token: 'x'.repeat(6500),
+    finds: [
+      [ODD, 'its size'],
+      [WRONG, 'its user'],
+      [ODD, 'ejabberd listen 5222 pre_auth_max_stanza_size'],
+    ],
+    says: /8192 in ejabberd 26\.07.*6500 bytes does not fit.*pre_auth_max_stanza_size: 65536/,
+  },
 ];
 
 const ofProsody: readonly Case[] = [

@@ -11,6 +11,8 @@ import type { Root } from './root.ts';
 const SAFE_STANZA = 80_000;
 /** What to write: 49,000-byte passwords still pass. */
 const ADVISED_STANZA = 65_536;
+/** For who has not logged in yet, since some version after 24.12, and in 26.07. */
+const DEFAULT_BEFORE_LOGIN = 8192;
 /** The stanza around PLAIN's base64, with names. */
 const AROUND = 300;
 /** Of ejabberd 23.01; 200 simultaneous clients took up to 42 s with it. */
@@ -36,6 +38,19 @@ export function* examineListeners(config: EjabberdConfig, token: number | undefi
         why: 'a login with it ends with "XML stanza is too big"',
         line: `max_stanza_size: ${ADVISED_STANZA}`,
       });
+    } else if (
+      token !== undefined &&
+      listener.pre_auth_max_stanza_size === undefined &&
+      base64(token) + AROUND > DEFAULT_BEFORE_LOGIN
+    ) {
+      yield warning(
+        `${at(listener)} pre_auth_max_stanza_size`,
+        `is not set: ${DEFAULT_BEFORE_LOGIN} in ejabberd 26.07, and the sample token of ${token} bytes does not fit`,
+        {
+          why: 'a login with it ends with "policy-violation" there (24.12 and before have no such limit, and take the option for a mistake)',
+          line: `pre_auth_max_stanza_size: ${ADVISED_STANZA}`,
+        },
+      );
     }
     const backlog = Number(listener.backlog ?? DEFAULT_BACKLOG);
     if (backlog < SMALL_BACKLOG)

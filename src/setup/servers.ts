@@ -108,6 +108,7 @@ function ejabberd(place: Place): string[] {
     '    max_stanza_size: 65536',
     '    backlog: 1000',
     '',
+    'With ejabberd 26.07, and tokens of more than 5.8 KB: pre_auth_max_stanza_size: 65536, too.',
     "And no mod_register: passwords are the provider's. Then: systemctl restart ejabberd",
   ];
 }

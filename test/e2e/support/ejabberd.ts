@@ -80,6 +80,9 @@ export async function startEjabberd({
     ...(pool === undefined ? {} : { extauth_pool_size: pool }),
     listen: example.listen.map(({ starttls_required: _, ...listener }, index) => ({
       ...listener,
+      ...(listener.module === 'ejabberd_c2s' && hasLimitBeforeLogin()
+        ? { pre_auth_max_stanza_size: 65_536 }
+        : {}),
       ip: '127.0.0.1',
       port: ports[index],
     })),
@@ -173,7 +176,7 @@ export async function startEjabberd({
       .filter((pid) => processName(pid) === 'erl_child_setup')
       .flatMap((pid) => children(pid))
       // Erlang's own helpers (name lookup, image conversion) are its children too.
-      .filter((pid) => !commandLine(pid).startsWith('/usr/lib/erlang/'));
+      .filter((pid) => !/^(?:\/usr\/lib\/erlang\/|inet_gethost )/.test(commandLine(pid)));
 
   // ejabberd listens a moment before it has started the last worker.
   const wanted = hosts.length * Number(config.extauth_pool_size);
@@ -185,6 +188,12 @@ export async function startEjabberd({
   }
 
   return { port, spool, log, workers, ctl, stop, kill };
+}
+
+/** As examples/ejabberd.yml says: a newer one has it, and an older one does not start with it. */
+function hasLimitBeforeLogin(): boolean {
+  const [, version] = execFileSync('dpkg-query', ['-W', 'ejabberd'], { encoding: 'utf8' }).split('\t');
+  return Number.parseInt(version ?? '', 10) >= 26;
 }
 
 /** The part of examples/ejabberd.yml that is taken apart here. */
@@ -252,7 +261,10 @@ function searchPath(): string {
 
 /** ejabberdctl waits for the VM as its child. */
 function virtualMachines({ pid }: ChildProcess): number[] {
-  return pid === undefined ? [] : children(pid).filter((child) => processName(child).startsWith('beam'));
+  // An older ejabberdctl becomes it.
+  return pid === undefined
+    ? []
+    : [pid, ...children(pid)].filter((each) => processName(each).startsWith('beam'));
 }
 
 function children(parent: number): number[] {
