@@ -18,6 +18,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { atExit } from './support/at-exit.ts';
 import { frame, root, startBridge, temporaryFolder } from './support/bridge.ts';
 import {
   type Daemon,
@@ -756,7 +757,7 @@ async function listenForNotifications(place: string): Promise<Notified> {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const stop = (): void => void child.kill();
-  process.once('exit', stop);
+  atExit(stop);
   const heard: string[] = [];
   assert.ok(child.stdout);
   const lines = createInterface({ input: child.stdout });

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { atExit } from '../support/at-exit.ts';
 import { cleanEnvironment, ended, type Memory, memoryOf, ownCpu, type Subject } from './program.ts';
 import { quantile } from './table.ts';
 
@@ -135,8 +136,7 @@ export async function startDaemon({ script, env }: Subject, path: string): Promi
     env: cleanEnvironment(env),
   });
   // Nothing tells it that we have gone.
-  const kill = (): void => void child.kill();
-  process.once('exit', kill);
+  const leave = atExit(() => void child.kill());
   (await connected(path, child)).destroy();
   return {
     async connect() {
@@ -148,7 +148,7 @@ export async function startDaemon({ script, env }: Subject, path: string): Promi
     async stop() {
       child.kill('SIGTERM');
       await ended(child);
-      process.off('exit', kill);
+      leave();
     },
   };
 }

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { atExit } from '../support/at-exit.ts';
 import { type Bridge, root, startBridge, temporaryFolder } from '../support/bridge.ts';
 import {
   type ProviderProcess,
@@ -45,7 +46,7 @@ interface Store {
 /** A private folder that this user can come to. */
 function folderOf(uid: number): string {
   const base = mkdtempSync(join(tmpdir(), 'extauth-oauth-faults-'));
-  process.on('exit', () => rmSync(base, { recursive: true, force: true }));
+  atExit(() => rmSync(base, { recursive: true, force: true }));
   chownSync(base, uid, uid);
   return base;
 }

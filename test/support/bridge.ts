@@ -4,6 +4,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { atExit } from './at-exit.ts';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 export const program = join(root, 'bin/extauth-oauth.js');
@@ -15,7 +16,7 @@ let temporary: string | undefined;
 export function temporaryFolder(): string {
   if (temporary === undefined) {
     const base = mkdtempSync(join(tmpdir(), 'extauth-oauth-'));
-    process.on('exit', () => rmSync(base, { recursive: true, force: true }));
+    atExit(() => rmSync(base, { recursive: true, force: true }));
     temporary = base;
   }
   return mkdtempSync(join(temporary, 'f-'));

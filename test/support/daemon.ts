@@ -5,6 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { atExit } from './at-exit.ts';
 import { type Exit, program, root, temporaryFolder, writeConfig } from './bridge.ts';
 import { connectTo } from './peer.ts';
 
@@ -181,11 +182,10 @@ function watch(child: ChildProcess): { log(): string; exited: Promise<Exit> } {
   child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk;
   });
-  const endNow = (): void => void child.kill('SIGTERM');
-  process.once('exit', endNow);
+  const leave = atExit(() => void child.kill('SIGTERM'));
   const exited = new Promise<Exit>((resolve) => {
     child.on('close', (code, signal) => {
-      process.removeListener('exit', endNow);
+      leave();
       resolve({ code, signal });
     });
   });

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { atExit } from './at-exit.ts';
 
 /** What is answered to everything in the place of an answer. */
 export interface Fault {
@@ -56,8 +57,7 @@ export async function startProviderProcess(): Promise<ProviderProcess> {
   const seen: Seen[] = [];
   let child: ChildProcess;
   let port = 0;
-  const onExit = (): void => void child.kill('SIGKILL');
-  process.on('exit', onExit);
+  const leave = atExit(() => void child.kill('SIGKILL'));
 
   async function start(): Promise<void> {
     child = fork(fileURLToPath(import.meta.url), [String(port)], { execArgv: ['--import', 'tsx'] });
@@ -94,7 +94,7 @@ export async function startProviderProcess(): Promise<ProviderProcess> {
     fault: (fault) => order({ fault: fault ?? null }),
     revoke: (secret) => order({ revoke: secret }),
     async stop() {
-      process.off('exit', onExit);
+      leave();
       await kill();
     },
   };

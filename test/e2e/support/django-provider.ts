@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { atExit } from '../../support/at-exit.ts';
 import { root, temporaryFolder } from '../../support/bridge.ts';
 
 /** Debian's: a Python from elsewhere does not see Debian's packages. */
@@ -68,8 +69,7 @@ export async function startDjango({ users, disabled = [] }: DjangoOptions): Prom
     child.once('close', () => resolve());
   });
   const kill = () => void child.kill('SIGKILL');
-  process.once('exit', kill);
-  void closed.then(() => process.removeListener('exit', kill));
+  void closed.then(atExit(kill));
 
   const waiting: { resolve: (line: string) => void; reject: (error: Error) => void }[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => waiting.shift()?.resolve(line));

@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { dump, load } from 'js-yaml';
+import { atExit } from '../../support/at-exit.ts';
 import { root, temporaryFolder } from '../../support/bridge.ts';
 
 /** From cold, with two CPUs that also start the bridge's processes. */
@@ -119,7 +120,7 @@ export async function startEjabberd({
   const exited = new Promise<void>((resolve) => {
     const end = () => {
       ended = true;
-      process.removeListener('exit', killNow);
+      leave();
       for (const signal of signals) process.removeListener(signal, endNow);
       resolve();
     };
@@ -134,7 +135,7 @@ export async function startEjabberd({
     killNow();
     process.kill(process.pid, signal);
   };
-  process.once('exit', killNow);
+  const leave = atExit(killNow);
   for (const signal of signals) process.once(signal, endNow);
 
   const log = () =>
@@ -244,7 +245,7 @@ function ejabberdctlForThisUser(folder: string): string {
 /** A folder that another user owns, which those above it let through; it goes when this process does. */
 function folderFor(user: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'extauth-oauth-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  atExit(() => rmSync(folder, { recursive: true, force: true }));
   execFileSync('chown', [`${user}:`, folder]);
   return folder;
 }

@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { atExit } from '../../support/at-exit.ts';
 import { within } from './ejabberd.ts';
 
 export interface Ran {
@@ -90,10 +91,9 @@ exec unshare --pid --fork --kill-child --cgroup --uts --ipc ${alone.join(' ')} s
     stdio: ['ignore', 'pipe', systemd ? 'ignore' : 'inherit'],
   });
   const exited = once(holder, 'exit');
-  const end = (): void => void holder.kill('SIGKILL');
-  process.once('exit', end);
+  const leave = atExit(() => void holder.kill('SIGKILL'));
   const stop = async (): Promise<void> => {
-    process.removeListener('exit', end);
+    leave();
     // Its parent waits for systemd, and is gone then, too.
     if (target !== holder.pid) process.kill(target, 'SIGKILL');
     else holder.kill('SIGKILL');

@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { atExit } from '../../support/at-exit.ts';
 import { root, temporaryFolder } from '../../support/bridge.ts';
 import { accepts, freePorts, within } from './ejabberd.ts';
 
@@ -126,12 +127,12 @@ function endOf(child: ChildProcess): { promise: Promise<void>; yet(): boolean } 
     killNow();
     process.kill(process.pid, signal);
   };
-  process.once('exit', killNow);
+  const leave = atExit(killNow);
   for (const signal of signals) process.once(signal, endNow);
   const promise = new Promise<void>((resolve) => {
     const end = () => {
       ended = true;
-      process.removeListener('exit', killNow);
+      leave();
       for (const signal of signals) process.removeListener(signal, endNow);
       resolve();
     };

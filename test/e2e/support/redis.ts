@@ -9,6 +9,7 @@ import { parseStateAddress } from '../../../src/state/address.ts';
 import { openRedisState, type RedisStateOptions } from '../../../src/state/redis.ts';
 import type { State } from '../../../src/state/state.ts';
 import { Secret } from '../../../src/verdict.ts';
+import { atExit } from '../../support/at-exit.ts';
 import { temporaryFolder } from '../../support/bridge.ts';
 import { freePorts, within } from './ejabberd.ts';
 
@@ -85,6 +86,7 @@ export async function startRedis({
     if (pid > 0) process.kill(pid, name);
   }
   const onExit = () => signal('SIGKILL');
+  let leave = () => {};
 
   async function start(): Promise<void> {
     const output = openSync(logFile, 'a', 0o600);
@@ -101,7 +103,7 @@ export async function startRedis({
         resolve(undefined);
       });
     });
-    process.on('exit', onExit);
+    leave = atExit(onExit);
     const answers = () =>
       cli('ping').then(
         (answer) => answer === 'PONG' || answer.startsWith('NOAUTH'),
@@ -117,7 +119,7 @@ export async function startRedis({
     signal(name);
     await ended;
     clearTimeout(timer);
-    process.off('exit', onExit);
+    leave();
   }
 
   await start();

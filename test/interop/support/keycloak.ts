@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { atExit } from '../../support/at-exit.ts';
 import { root, temporaryFolder } from '../../support/bridge.ts';
 import {
   audienceScope,
@@ -338,12 +339,12 @@ function watch(child: ChildProcess) {
     kill();
     process.kill(process.pid, signal);
   };
-  process.once('exit', kill);
+  const leave = atExit(kill);
   for (const signal of signals) process.once(signal, endNow);
   const exited = new Promise<void>((resolve) => {
     const end = () => {
       over = true;
-      process.removeListener('exit', kill);
+      leave();
       for (const signal of signals) process.removeListener(signal, endNow);
       resolve();
     };

@@ -17,6 +17,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
+import { atExit } from '../../support/at-exit.ts';
 import { within } from './keycloak.ts';
 
 /** Postfix looks through its folders first, which takes a second or two. */
@@ -133,7 +134,7 @@ export async function startPostfix({ settings = {} }: PostfixOptions = {}): Prom
   const exited = new Promise<void>((resolve) => {
     const end = (): void => {
       ended = true;
-      process.removeListener('exit', endNow);
+      leave();
       for (const signal of signals) process.removeListener(signal, endBySignal);
       resolve();
     };
@@ -151,7 +152,7 @@ export async function startPostfix({ settings = {} }: PostfixOptions = {}): Prom
     endNow();
     process.kill(process.pid, signal);
   };
-  process.once('exit', endNow);
+  const leave = atExit(endNow);
   for (const signal of signals) process.once(signal, endBySignal);
 
   const log = (): string =>
