@@ -2,13 +2,10 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import { openLmdbState } from '../../src/state/lmdb.ts';
+import { bundled } from './bundle.ts';
 
 const AT_A_TIME = 4;
 /** The longest a writer lives once it has opened the state. */
@@ -22,20 +19,7 @@ export interface Survived {
 }
 
 export async function crash({ folder, kills }: { folder: string; kills: number }): Promise<Survived> {
-  // Where lmdb is found; a bundle, since tsx takes longer to start than the writers live.
-  const modules = fileURLToPath(new URL('../../node_modules', import.meta.url));
-  const scratch = mkdtempSync(join(modules, '.lmdb-crash-'));
-  const writer = join(scratch, 'writer.mjs');
-  const entryPoints = [fileURLToPath(new URL('lmdb-writer.ts', import.meta.url))];
-  await build({
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    external: ['lmdb'],
-    entryPoints,
-    outfile: writer,
-  });
-
+  const writer = await bundled(new URL('lmdb-writer.ts', import.meta.url).href);
   const persistent = new Set<string>();
   const firsts = new Map<string, string>();
   let counts = 0;
@@ -68,20 +52,16 @@ export async function crash({ folder, kills }: { folder: string; kills: number }
     assert.equal(signal, 'SIGKILL', errors.join(''));
   }
 
-  try {
-    for (let killed = 0; killed < kills; killed += AT_A_TIME) {
-      await Promise.all(Array.from({ length: AT_A_TIME }, (_, n) => live(killed + n)));
-      const state = await openLmdbState({ folder });
-      for (const name of persistent) assert.equal(state.get(name), `value of ${name}`);
-      for (const [name, value] of firsts) assert.equal(state.get(name), value);
-      assert.ok(Number(state.get('count') ?? 0) >= counts, `${state.get('count')} of ${counts}`);
-      await state.set('after', `${killed}`, 60_000);
-      assert.equal(state.get('after'), `${killed}`);
-      await state.ping();
-      await state.close();
-    }
-  } finally {
-    rmSync(scratch, { recursive: true });
+  for (let killed = 0; killed < kills; killed += AT_A_TIME) {
+    await Promise.all(Array.from({ length: AT_A_TIME }, (_, n) => live(killed + n)));
+    const state = await openLmdbState({ folder });
+    for (const name of persistent) assert.equal(state.get(name), `value of ${name}`);
+    for (const [name, value] of firsts) assert.equal(state.get(name), value);
+    assert.ok(Number(state.get('count') ?? 0) >= counts, `${state.get('count')} of ${counts}`);
+    await state.set('after', `${killed}`, 60_000);
+    assert.equal(state.get('after'), `${killed}`);
+    await state.ping();
+    await state.close();
   }
   assert.deepEqual(errors, []);
   return { kills, persistent: persistent.size, firsts: firsts.size, counts };

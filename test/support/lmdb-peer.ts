@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { LmdbOptions } from '../../src/state/lmdb.ts';
 import type { State } from '../../src/state/state.ts';
+import { bundled } from './bundle.ts';
 
 type Operation = 'get' | 'set' | 'putIfAbsent' | 'increment' | 'delete' | 'list' | 'ping' | 'close';
 interface Request {
@@ -33,7 +34,7 @@ interface PeerOptions extends Pick<LmdbOptions, 'folder' | 'sweepEvery' | 'maxEn
 
 /** Rejects with what the child says where it cannot open. */
 export async function startPeer({ prefix = [], uid, ...options }: PeerOptions): Promise<Peer> {
-  const command = [...prefix, process.execPath, '--import', 'tsx', fileURLToPath(import.meta.url)];
+  const command = [...prefix, process.execPath, await bundled(import.meta.url)];
   const child = spawn(command[0] as string, [...command.slice(1), JSON.stringify(options)], {
     stdio: ['pipe', 'pipe', process.env.PEER_ERRORS === undefined ? 'ignore' : 'inherit'],
     ...(uid === undefined ? {} : { uid, gid: uid }),

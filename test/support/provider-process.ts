@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { atExit } from './at-exit.ts';
+import { bundled } from './bundle.ts';
 
 /** What is answered to everything in the place of an answer. */
 export interface Fault {
@@ -60,7 +61,7 @@ export async function startProviderProcess(): Promise<ProviderProcess> {
   const leave = atExit(() => void child.kill('SIGKILL'));
 
   async function start(): Promise<void> {
-    child = fork(fileURLToPath(import.meta.url), [String(port)], { execArgv: ['--import', 'tsx'] });
+    child = fork(await bundled(import.meta.url), [String(port)], { execArgv: [] });
     const [first] = (await once(child, 'message')) as [number];
     port = first;
     child.on('message', (message) => {
