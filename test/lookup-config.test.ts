@@ -112,6 +112,16 @@ describe('user_lookup', () => {
       /^user_lookup\.token_file: holds more than a token/,
     ],
     [
+      'a word for a token that there is not',
+      { ...scim, token_scheme: 'token' },
+      /^user_lookup\.token_scheme: has no effect without token_file/,
+    ],
+    ...['', 'two words', 'Bearer ', 'a\r\nb', 'tökén'].map((token_scheme): [string, unknown, RegExp] => [
+      `${JSON.stringify(token_scheme)} before a token`,
+      { ...scim, token_file: file, token_scheme },
+      /^user_lookup\.token_scheme: must /,
+    ]),
+    [
       'active_only where nobody says who is',
       { type: 'webfinger', url, active_only: true },
       /^user_lookup\.active_only: cannot be/,
@@ -157,7 +167,8 @@ describe('user_lookup', () => {
 
   const good: [title: string, lookup: Json, as: string][] = [
     ['SCIM with our own client', scim, 'client'],
-    ['SCIM with a token', { ...scim, token_file: file }, 'bearer'],
+    ['SCIM with a token', { ...scim, token_file: file }, 'token'],
+    ['a token by another word', { ...scim, token_file: file, token_scheme: 'token' }, 'token'],
     ['SCIM with a password', { ...scim, username: 'a', password_file: file }, 'basic'],
     [
       'Keycloak',
@@ -203,7 +214,7 @@ describe('user_lookup', () => {
   it('is inherited by a host of the same provider, and replaced as a whole by one of its own', () => {
     const mine = { type: 'scim', url: 'https://mine.example' };
     const config = { ...top, hosts: { 'a.example': {}, 'b.example': { user_lookup: mine } } };
-    assert.equal(lookupOf(config, 'a.example')?.as.kind, 'bearer');
+    assert.equal(lookupOf(config, 'a.example')?.as.kind, 'token');
     const own = lookupOf(config, 'b.example');
     assert.deepEqual(
       [own?.url, own?.as.kind],

@@ -15,6 +15,7 @@ const canaries = {
   clientSecret: 'canarySecret-7f3a',
   ownToken: 'canaryOwnToken-5d2e',
   fileToken: 'canaryFileToken-aa17',
+  keyToken: 'canaryKeyToken-91be',
   password: 'canaryPassword-c04f',
 };
 const basic = `Basic ${Buffer.from(`reader:${canaries.password}`).toString('base64')}`;
@@ -90,7 +91,12 @@ describe('a lookup at', () => {
         : { status: 400, body: { error: 'unsupported_grant_type' } },
     );
     scim = await startScim(users, (authorization) =>
-      [`Bearer ${canaries.ownToken}`, `Bearer ${canaries.fileToken}`, basic].includes(authorization),
+      [
+        `Bearer ${canaries.ownToken}`,
+        `Bearer ${canaries.fileToken}`,
+        `token ${canaries.keyToken}`,
+        basic,
+      ].includes(authorization),
     );
     webfinger = await startWebfinger('finger.example', users);
     const url = `${scim.origin}/scim/v2`;
@@ -100,6 +106,14 @@ describe('a lookup at', () => {
       'active.example': { user_lookup: { type: 'scim', url, token_file, active_only: true } },
       'basic.example': {
         user_lookup: { type: 'scim', url, username: 'reader', password_file: secretFile(canaries.password) },
+      },
+      'scheme.example': {
+        user_lookup: {
+          type: 'scim',
+          url,
+          token_file: secretFile(canaries.keyToken),
+          token_scheme: 'token',
+        },
       },
       'wrong.example': { user_lookup: { type: 'scim', url, token_file: secretFile('not-the-token') } },
       'split.example': {
@@ -152,6 +166,8 @@ describe('a lookup at', () => {
     ['active.example', 'alice', 1, ['userName eq "alice"']],
     ['basic.example', 'alice', 1, ['userName eq "alice"']],
     ['basic.example', 'nobody', 0, ['userName eq "nobody"']],
+    ['scheme.example', 'alice', 1, ['userName eq "alice"']],
+    ['scheme.example', 'nobody', 0, ['userName eq "nobody"']],
     // 401: nobody can say.
     ['wrong.example', 'nobody', 1, ['userName eq "nobody"']],
     ['split.example', 'o', 1, ['userName eq "o@other"', 'userName eq "o@corp"']],
@@ -225,7 +241,10 @@ describe('a lookup at', () => {
         .logLines()
         .some(({ event, url }) => event === 'exchange' && url === `${scim.origin}/scim/v2/Users`),
     );
-    assert.match(bridge.log(), /does not let us look users up \(401\): check user_lookup.token_file/);
+    assert.match(
+      bridge.log(),
+      /does not let us look users up \(401\): check user_lookup.token_file and token_scheme,/,
+    );
     assertDiscreet(bridge);
   });
 });

@@ -5,7 +5,7 @@ import type { Secret } from '../verdict.ts';
 import type { Problem } from './problems.ts';
 import type { HostOptions } from './schema.ts';
 import type { Secrets } from './secrets.ts';
-import { absolutePath, flag, text, url, word } from './values.ts';
+import { absolutePath, authScheme, flag, text, url, word } from './values.ts';
 
 export const lookupOptions = {
   /** Whom to ask: SCIM 2.0, Keycloak's admin interface, WebFinger, or any address that knows users. */
@@ -20,6 +20,11 @@ export const lookupOptions = {
    * credentials).
    */
   token_file: v.optional(absolutePath),
+  /**
+   * What stands before the token of `token_file` in the Authorization header, to the letter; some want `token` (glewlwyd,
+   * Gitea) or `Token`. @default `Bearer`
+   */
+  token_scheme: v.optional(authScheme),
   /** HTTP Basic instead: the user name there. */
   username: v.optional(text),
   /** The password of `username`. */
@@ -41,7 +46,7 @@ type LookupOptions = NonNullable<HostOptions['user_lookup']>;
 /** As whom the directory is asked. */
 export type LookupAs =
   | { readonly kind: 'nobody' }
-  | { readonly kind: 'bearer'; readonly token: Secret }
+  | { readonly kind: 'token'; readonly scheme: string; readonly token: Secret }
   | { readonly kind: 'basic'; readonly username: string; readonly password: Secret }
   /** With a token from the provider's token endpoint (client credentials, RFC 6749 section 4.4). */
   | { readonly kind: 'client'; readonly scope: string | undefined };
@@ -58,6 +63,7 @@ export interface LookupSettings {
 
 const RESOURCE = 'acct:{localpart}@{host}';
 const USERNAME_PATH = 'username';
+const TOKEN_SCHEME = 'Bearer';
 
 /** What only some directories know, and which. */
 const ONLY = {
@@ -78,7 +84,8 @@ export function lookupContradictions(
     if (user_exists === 'lookup') say('user_lookup', 'is missing: user_exists: lookup asks there');
     return;
   }
-  const { type, url: where, token_file, username, password_file, active_only, active_field } = user_lookup;
+  const { type, url: where, token_file, token_scheme, username, password_file } = user_lookup;
+  const { active_only, active_field } = user_lookup;
   const sayOf = (key: string, message: string): void => say(`user_lookup.${key}`, message);
   for (const [key, types] of Object.entries(ONLY) as [keyof typeof ONLY, readonly string[]][]) {
     if (user_lookup[key] !== undefined && !types.includes(type))
@@ -97,6 +104,8 @@ export function lookupContradictions(
   if (type !== 'http' && new URL(where).search !== '') sayOf('url', 'must not have a query (?...)');
   if (token_file !== undefined && (password_file ?? username) !== undefined)
     sayOf('token_file', 'is given, and a password too: keep one of the two');
+  if (token_scheme !== undefined && token_file === undefined)
+    sayOf('token_scheme', 'has no effect without token_file');
   if (username?.includes(':')) sayOf('username', 'must not have a colon: the password would begin there');
   if ((username === undefined) !== (password_file === undefined))
     sayOf(username === undefined ? 'username' : 'password_file', 'is missing: it is one half of the two');
@@ -111,7 +120,7 @@ export function lookupContradictions(
 
 /** `undefined` with problems. */
 export function completeLookup(
-  { type, url, token_file, username, password_file, scope, ...options }: LookupOptions,
+  { type, url, token_file, token_scheme, username, password_file, scope, ...options }: LookupOptions,
   at: (key: string) => string,
   { secrets, problems }: { readonly secrets: Secrets; readonly problems: Problem[] },
 ): LookupSettings | undefined {
@@ -130,7 +139,7 @@ export function completeLookup(
         });
         return undefined;
       }
-      return token && { kind: 'bearer', token };
+      return token && { kind: 'token', scheme: token_scheme ?? TOKEN_SCHEME, token };
     }
     if (username !== undefined && password_file !== undefined) {
       const password = secrets.line(password_file, at('user_lookup.password_file'));

@@ -59,6 +59,12 @@ export const absolutePath = v.pipe(
 
 const scalar = v.union([v.string(), v.number(), v.boolean()], 'must be text, a number, true or false');
 
+/** The first word of an Authorization header: a token (RFC 9110 section 11.1). */
+export const authScheme = v.pipe(
+  text,
+  v.regex(/^[\w!#$%&'*+.^`|~-]+$/, 'must be one word, such as Bearer or token'),
+);
+
 /** Claims by name or dotted path, each with the value, or the values of which one, that it must have. */
 export const claimRules = v.pipe(
   v.custom<Record<string, unknown>>(

@@ -203,7 +203,7 @@ function jsonIn(response: HttpResponse): JsonObject | readonly unknown[] {
   if (status === 401 || status === 403) {
     throw new ProviderError(
       'client_refused',
-      `${hostname} does not let us look users up (${status}): check user_lookup.token_file, or what our client may do there (Keycloak: the role view-users of realm-management)`,
+      `${hostname} does not let us look users up (${status}): check user_lookup.token_file and token_scheme, or what our client may do there (Keycloak: the role view-users of realm-management)`,
     );
   }
   if (status === 429) throw new ProviderError('provider_busy', `${hostname} asks for fewer requests (429)`);

@@ -66,8 +66,8 @@ function fixed(as: Exclude<LookupAs, { kind: 'client' }>): string | undefined {
   switch (as.kind) {
     case 'nobody':
       return undefined;
-    case 'bearer':
-      return `Bearer ${as.token.reveal()}`;
+    case 'token':
+      return `${as.scheme} ${as.token.reveal()}`;
     case 'basic':
       return `Basic ${Buffer.from(`${as.username}:${as.password.reveal()}`).toString('base64')}`;
   }
