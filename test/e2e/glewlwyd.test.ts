@@ -12,7 +12,7 @@ import { createSecrets, type Logins, startLogins } from './support/logins.ts';
 
 /** As examples/glewlwyd.yml has it. */
 const safe = 'safe.example';
-/** The same without accepted_clients. */
+/** The same without accepted_clients and token_typ. */
 const unsaid = 'unsaid.example';
 /** Tokens by introspection. */
 const asked = 'asked.example';
@@ -72,7 +72,7 @@ function hosts(): Record<string, Record<string, unknown>> {
     active_only: true,
   };
   const common = { ...client(), ...passwords, user_exists: 'lookup', user_lookup };
-  const ours = { ...common, accepted_clients: 'xmpp' };
+  const ours = { ...common, accepted_clients: 'xmpp', token_typ: 'at+jwt' };
   return {
     [safe]: ours,
     [unsaid]: common,
@@ -206,7 +206,7 @@ describe('a token of glewlwyd', () => {
       'an ID token',
       'alice',
       async () => (await glewlwyd.token('alice')).id_token ?? '',
-      /^refused: id_token$/,
+      /^refused: wrong_typ$/,
     ],
     // Introspection calls it active.
     [

@@ -16,6 +16,8 @@ import { createSecrets, type Logins, startLogins } from './support/logins.ts';
 const safe = 'safe.example';
 /** JWTs by the provider's keys alone. */
 const jwt = 'jwt.example';
+/** JWTs, which do not name the user as we ask for it. */
+const nameless = 'nameless.example';
 /** Introspection alone. */
 const asked = 'asked.example';
 /** UserInfo alone. */
@@ -66,6 +68,7 @@ function hosts(): Record<string, Record<string, unknown>> {
   const introspection = { validation: 'introspection', username_field: 'sub' };
   return {
     [safe]: as('xmpp'),
+    [nameless]: as('xmpp-jwt'),
     [jwt]: { ...as('xmpp-jwt'), validation: 'jwt', username_field: 'sub', required_scopes: 'openid' },
     [asked]: { ...as('xmpp'), ...introspection, required_scopes: 'openid' },
     [userinfo]: { ...as('xmpp'), validation: 'userinfo' },
@@ -137,6 +140,7 @@ describe('a password at lemonldap-ng', () => {
 describe('a token of lemonldap-ng', () => {
   const ways: [host: string, client: LemonldapClient, method: string][] = [
     [safe, 'xmpp', 'introspection'],
+    [nameless, 'xmpp-jwt', 'jwt+introspection'],
     [jwt, 'xmpp-jwt', 'jwt'],
     [asked, 'xmpp', 'introspection'],
     [userinfo, 'xmpp', 'userinfo'],
