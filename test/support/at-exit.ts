@@ -2,7 +2,13 @@
 const ends = new Set<() => void>();
 
 process.on('exit', () => {
-  for (const end of ends) end();
+  for (const end of ends) {
+    try {
+      end();
+    } catch {
+      // What could not be ended keeps none of the others.
+    }
+  }
 });
 
 /** Calls `end`, which cannot wait for anything, when this process exits; not any more after what is returned has been called. */
