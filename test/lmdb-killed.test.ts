@@ -5,14 +5,17 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openLmdbState } from '../src/state/lmdb.ts';
+import { bundled } from './support/bundle.ts';
 import { crash } from './support/lmdb-crash.ts';
 import { type Peer, startPeer as start } from './support/lmdb-peer.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'extauth-oauth-lmdb-'));
 after(() => rmSync(root, { recursive: true, force: true }));
+// Beforehand: esbuild holds the event loop, which a test watches while it starts a peer.
+before(() => bundled(new URL('support/lmdb-peer.ts', import.meta.url).href));
 let serial = 0;
 const peers: Peer[] = [];
 after(() => Promise.all(peers.map((peer) => peer.kill())));
