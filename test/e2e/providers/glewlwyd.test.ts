@@ -5,10 +5,10 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { program, startBridge, temporaryFolder } from '../support/bridge.ts';
-import { type Ejabberd, startEjabberd, within } from './support/ejabberd.ts';
-import { type GlewlwydProvider, startGlewlwyd } from './support/glewlwyd-provider.ts';
-import { createSecrets, type Logins, startLogins } from './support/logins.ts';
+import { program, startBridge, temporaryFolder } from '../../support/bridge.ts';
+import { type Ejabberd, startEjabberd, within } from '../support/ejabberd.ts';
+import { type GlewlwydProvider, startGlewlwyd } from '../support/glewlwyd-provider.ts';
+import { createSecrets, type Logins, startLogins } from '../support/logins.ts';
 
 /** As examples/glewlwyd.yml has it. */
 const safe = 'safe.example';

@@ -3,14 +3,14 @@
 // client's name where users have theirs, and it reads two headers in ways of its own.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { program } from '../support/bridge.ts';
-import { type Ejabberd, startEjabberd } from './support/ejabberd.ts';
+import { program } from '../../support/bridge.ts';
+import { type Ejabberd, startEjabberd } from '../support/ejabberd.ts';
 import {
   type LemonldapClient,
   type LemonldapProvider,
   startLemonldap,
-} from './support/lemonldap-provider.ts';
-import { createSecrets, type Logins, startLogins } from './support/logins.ts';
+} from '../support/lemonldap-provider.ts';
+import { createSecrets, type Logins, startLogins } from '../support/logins.ts';
 
 /** As examples/lemonldap.yml has it: opaque tokens are introspected, UserInfo gives the name. */
 const safe = 'safe.example';
